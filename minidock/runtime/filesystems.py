@@ -1,0 +1,185 @@
+"""The mounts inside a container's root: /proc, /sys, /dev, tmpfs, binds, cgroups.
+
+The image and the volumes are not to be trusted while mounting: a symlink in them could lead a mount to the
+host. So each file system is made detached, its target is resolved inside the root by openat2, and both
+descriptors are joined by move_mount. fsopen(2), open_tree(2), openat2(2); option names as in mount(8) and the
+OCI runtime specification.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Mapping
+
+from minidock.kernel import mounts, openat2
+from minidock.runtime.bundle import Mount
+
+_ATTRIBUTES = {
+    "ro": (mounts.MOUNT_ATTR_RDONLY, 0),
+    "rw": (0, mounts.MOUNT_ATTR_RDONLY),
+    "nosuid": (mounts.MOUNT_ATTR_NOSUID, 0),
+    "suid": (0, mounts.MOUNT_ATTR_NOSUID),
+    "nodev": (mounts.MOUNT_ATTR_NODEV, 0),
+    "dev": (0, mounts.MOUNT_ATTR_NODEV),
+    "noexec": (mounts.MOUNT_ATTR_NOEXEC, 0),
+    "exec": (0, mounts.MOUNT_ATTR_NOEXEC),
+    "nodiratime": (mounts.MOUNT_ATTR_NODIRATIME, 0),
+    "diratime": (0, mounts.MOUNT_ATTR_NODIRATIME),
+    "relatime": (mounts.MOUNT_ATTR_RELATIME, mounts.MOUNT_ATTR__ATIME),
+    "noatime": (mounts.MOUNT_ATTR_NOATIME, mounts.MOUNT_ATTR__ATIME),
+    "strictatime": (mounts.MOUNT_ATTR_STRICTATIME, mounts.MOUNT_ATTR__ATIME),
+}
+_PROPAGATION = {
+    "private": mounts.MS_PRIVATE,
+    "slave": mounts.MS_SLAVE,
+    "shared": mounts.MS_SHARED,
+    "unbindable": mounts.MS_UNBINDABLE,
+}
+_SUPERBLOCK_FLAGS = ("sync", "dirsync", "lazytime", "mand")
+_NOT_FOR_THE_KERNEL = ("defaults", "bind", "rbind", "z", "Z", "nocopy", "async", "nolazytime", "norelatime")
+# Their places in an image are ours to mount on, so they must be real directories: a symlink there is an
+# attack.
+_OWN_DIRECTORIES = ("proc", "sysfs", "cgroup", "devpts", "mqueue")
+
+
+class Options:
+    """The option list of one mount, sorted by who interprets it: VFS attributes, propagation, the file
+    system.
+    """
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.set = self.clear = self.propagation = 0
+        self.bind = "bind" in names or "rbind" in names
+        self.recursive = "rbind" in names
+        self.recursive_attributes = 0
+        self.filesystem: list[tuple[str, str | None]] = []
+        for name in names:
+            self._sort(name)
+
+    def _sort(self, name: str) -> None:
+        if name in _ATTRIBUTES:
+            turn_on, turn_off = _ATTRIBUTES[name]
+            self.set = self.set & ~turn_off | turn_on
+            self.clear = self.clear & ~turn_on | turn_off
+        elif name in _PROPAGATION:
+            self.propagation = _PROPAGATION[name]
+        elif name.startswith("r") and name[1:] in _PROPAGATION:
+            self.propagation = _PROPAGATION[name[1:]] | mounts.MS_REC
+        elif name.startswith("r") and name[1:] in _ATTRIBUTES:
+            self.recursive_attributes |= _ATTRIBUTES[name[1:]][0]
+        elif name in _SUPERBLOCK_FLAGS:
+            self.filesystem.append((name, None))
+        elif name not in _NOT_FOR_THE_KERNEL:
+            key, separator, value = name.partition("=")
+            self.filesystem.append((key, value if separator else None))
+
+
+def mount_all(root: int, entries: tuple[Mount, ...], cgroup_paths: Mapping[str, str]) -> None:
+    """Mount `entries` in their order below the directory `root` (an O_PATH descriptor).
+
+    `cgroup_paths` maps each cgroup v1 controller to the container's directory in it ({} on a v2 host).
+    """
+    for entry in entries:
+        options = Options(entry.options)
+        try:
+            if entry.type == "cgroup" and cgroup_paths:
+                _mount_cgroup_v1(root, entry, options, cgroup_paths)
+            elif options.bind or entry.type == "bind":
+                _mount_bind(root, entry, options)
+            else:
+                _mount_filesystem(root, entry, options)
+        except OSError as error:
+            error.add_note(f"error mounting {entry.source!r} to rootfs at {entry.destination!r}")
+            raise
+
+
+def attach(tree: int, target: int) -> None:
+    """Mount the detached `tree` on the file or directory `target` (O_PATH)."""
+    flags = mounts.MOVE_MOUNT_F_EMPTY_PATH | mounts.MOVE_MOUNT_T_EMPTY_PATH
+    mounts.move_mount(tree, "", to_fd=target, flags=flags)
+
+
+def directory_for(root: int, path: str, real: bool = False) -> int:
+    """Return the directory `path` in `root`, made when missing; with `real`, no symlink may lie on its
+    way.
+    """
+    if real:
+        try:
+            resolve = openat2.RESOLVE_IN_ROOT | openat2.RESOLVE_NO_SYMLINKS
+            return openat2.openat2(root, path, os.O_PATH | os.O_DIRECTORY, resolve=resolve)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                raise OSError(
+                    error.errno, f"{path} of the image is not a directory (a symlink is not followed)"
+                ) from error
+            raise
+    return openat2.make_directories_in_root(root, path)
+
+
+def _mount_filesystem(root: int, entry: Mount, options: Options) -> None:
+    kind = "cgroup2" if entry.type == "cgroup" else entry.type
+    named = [("source", entry.source)] if entry.source else []
+    tree = mounts.detached(kind, [*named, *options.filesystem], options.set)
+    try:
+        real = entry.type in _OWN_DIRECTORIES or entry.destination in ("/dev", "/proc", "/sys")
+        _place(root, tree, directory_for(root, entry.destination, real), options)
+    finally:
+        os.close(tree)
+
+
+def _mount_bind(root: int, entry: Mount, options: Options) -> None:
+    recursion = mounts.AT_RECURSIVE if options.recursive else 0
+    tree = mounts.open_tree(entry.source, mounts.OPEN_TREE_CLONE | mounts.OPEN_TREE_CLOEXEC | recursion)
+    try:
+        if options.set or options.clear:
+            mounts.mount_setattr(tree, "", set=options.set, clear=options.clear)
+        if options.recursive_attributes:
+            mounts.mount_setattr(tree, "", set=options.recursive_attributes, recursive=True)
+        if stat.S_ISDIR(os.fstat(tree).st_mode):
+            target = directory_for(root, entry.destination)
+        else:
+            target = openat2.make_file_in_root(root, entry.destination)
+        _place(root, tree, target, options)
+    finally:
+        os.close(tree)
+
+
+def _mount_cgroup_v1(root: int, entry: Mount, options: Options, cgroup_paths: Mapping[str, str]) -> None:
+    """Show each controller's own subtree below one tmpfs, as a v1 host does."""
+    writable = Mount(
+        destination=entry.destination,
+        type="tmpfs",
+        source="tmpfs",
+        options=("nosuid", "nodev", "noexec", "mode=755"),
+    )
+    _mount_filesystem(root, writable, Options(writable.options))
+    for controller, path in cgroup_paths.items():
+        bind = Mount(
+            destination=f"{entry.destination}/{controller}",
+            type="bind",
+            source=path,
+            options=("bind", *entry.options),
+        )
+        _mount_bind(root, bind, Options(bind.options))
+    if options.set & mounts.MOUNT_ATTR_RDONLY:
+        target = openat2.open_in_root(root, entry.destination, os.O_PATH | os.O_DIRECTORY)
+        try:
+            mounts.mount_setattr(target, "", set=mounts.MOUNT_ATTR_RDONLY)
+        finally:
+            os.close(target)
+
+
+def _place(root: int, tree: int, target: int, options: Options) -> None:
+    try:
+        attach(tree, target)
+    finally:
+        os.close(target)
+    if options.propagation:
+        mounts.mount_setattr(
+            tree,
+            "",
+            propagation=options.propagation & ~mounts.MS_REC,
+            recursive=bool(options.propagation & mounts.MS_REC),
+        )

@@ -1,0 +1,192 @@
+"""One container's keeper: it starts init, carries its streams, writes its log, and records how it ended.
+
+It survives the daemon, and that is why it exists. It alone writes exit.json. The end has a fixed order: reap;
+kill what is left in the cgroup; drain the streams for at most 2 s; write the log; exit.json; close the
+clients; report. It is a subreaper: a program of the container that loses its parent in a shared pid namespace
+still has one. prctl(2).
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+from minidock import atomic
+from minidock.kernel import cgroups, process, trace
+from minidock.runtime import bundle, control, launch, logs, protocol
+from minidock.runtime.carrier import Carrier
+from minidock.runtime.loop import READ, Loop
+from minidock.runtime.protocol import Message
+from minidock.runtime.requests import STDIN_NONE, STDIN_ONCE, AttachClient, LogOptions, unpack
+
+DRAIN_SECONDS = 2.0
+FAREWELL_SECONDS = 10.0  # how long a client that does not read may keep the shim after the container's end
+OOM_SCORE = -999
+
+
+class Shim:
+    """The state of one run. Call `start`, then `serve` until the container has ended."""
+
+    def __init__(self, message: Message, received: dict[str, int]) -> None:
+        self.identifier: str = message["identifier"]
+        self.directory: str = message["directory"]
+        self.socket_directory: str = message["socket_directory"]
+        self.loop = Loop()
+        self.cgroup: cgroups.Cgroup | None = None
+        self.spec = bundle.parse(os.pread(received["spec"], bundle.MAXIMUM_SIZE, 0))
+        self.pid = -1
+        self.root = -1
+        self.listeners: list[socket.socket] = [socket.socket(fileno=received["events"])]
+        self.exit_code: int | None = None
+        self.execs = control.Execs(self)
+        self.trace = trace.Trace(received.get("trace"))
+        self._message = message
+        self._received = received
+        log = LogOptions(**message["log"])
+        writer = logs.Writer(log.path, log.max_size, log.max_file) if log.driver == "json-file" else None
+        self.carrier = Carrier(self.loop, writer, message["stdin"] == STDIN_ONCE)
+        self._doors = control.Doors(self)
+
+    def start(self) -> None:
+        """Start init; raises LaunchFailed with everything undone."""
+        os.makedirs(self.socket_directory, mode=0o700, exist_ok=True)
+        process.set_subreaper()
+        self._watch_children()
+        for index, client in enumerate(self._message["clients"]):
+            self.carrier.attach(
+                AttachClient.from_message(client, self._received[f"client{index}"]), waiting=True
+            )
+        with contextlib.ExitStack() as undo:
+            self._doors.open()
+            undo.callback(self._doors.close)
+            with self.trace.step("create the cgroup", function=f"{launch.__name__}:create_cgroup"):
+                self.cgroup = launch.create_cgroup(self.spec)
+            if self.cgroup is not None:
+                undo.callback(self.cgroup.delete)
+            self._launch()
+            undo.pop_all()
+        self.report({"event": "started", "pid": self.pid, "start_time": process.start_time(self.pid)})
+
+    def _launch(self) -> None:
+        """Give init its streams, launch it, and keep our ends of them."""
+        seccomp = os.pread(self._received["seccomp"], 1 << 20, 0) if "seccomp" in self._received else b""
+        with self.carrier.pipes(self.spec.process.terminal, self._message["stdin"] != STDIN_NONE) as theirs:
+            given = launch.Resources(
+                descriptors=theirs,
+                rootfs=self._received.get("rootfs", -1),
+                seccomp=seccomp,
+                namespaces={
+                    name.removeprefix("namespace:"): descriptor
+                    for name, descriptor in self._received.items()
+                    if name.startswith("namespace:")
+                },
+                reap=self._message["init"],
+                trace=self._received.get("trace", -1),
+            )
+            launched = launch.start(self.spec, self.cgroup, given)
+        self.pid, self.root = launched.pid, launched.root
+        self.carrier.begin(launched.terminal)
+        for name, descriptor in self._received.items():
+            if name not in ("events",) and not name.startswith("client"):
+                os.close(descriptor)  # the root mount above all: it must die with the container
+
+    def serve(self) -> None:
+        """Carry the streams and answer the daemon until the container has ended and everybody knows it."""
+        while self.exit_code is None:
+            self.loop.run_once()
+        if self.cgroup is not None:
+            self.cgroup.kill()
+        self.carrier.stop_waiting()
+        self._drain(DRAIN_SECONDS, lambda: not self.carrier.is_open)
+        self.carrier.end()
+        ended = {
+            "exit_code": self.exit_code,
+            "oom_killed": self.cgroup is not None and self.cgroup.oom_kills() > 0,
+            "finished_at": logs.timestamp(time.time_ns()),
+            "error": "",
+        }
+        with contextlib.suppress(FileNotFoundError):  # somebody removed the container's directory by force
+            atomic.write_state(os.path.join(self.directory, "exit.json"), atomic.to_json(ended))
+        self.carrier.finish_clients()
+        self.report({"event": "exit", **ended})
+        if self.root >= 0:
+            os.close(self.root)
+            self.root = -1
+        if self.cgroup is not None:
+            self.cgroup.delete()
+        self._drain(FAREWELL_SECONDS, lambda: not self.carrier.clients)
+        self._doors.close()
+
+    def finish_exec(self, identifier: str, carrier: Carrier, exit_code: int) -> None:
+        """An exec has ended: give its clients the rest of its output, then report."""
+        self._drain(DRAIN_SECONDS, lambda: not carrier.is_open)
+        carrier.end()
+        carrier.finish_clients()
+        self.report({"event": "exec_exit", "id": identifier, "exit_code": exit_code})
+
+    def report(self, event: Message) -> None:
+        """Tell every listening daemon; one that is gone or asleep does not hold us up."""
+        for channel in list(self.listeners):
+            try:
+                channel.setblocking(False)
+                protocol.send(channel, event)
+            except OSError:
+                self.listeners.remove(channel)
+                channel.close()
+
+    def _drain(self, seconds: float, done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + seconds
+        while not done() and (left := deadline - time.monotonic()) > 0:
+            self.loop.run_once(left)
+
+    def _watch_children(self) -> None:
+        """Let SIGCHLD wake the loop: its handler does nothing, the wake-up descriptor does."""
+        reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+        def woken(_events: int) -> None:
+            os.read(reading, 4096)
+            self._reap()
+
+        self.loop.watch(reading, READ, woken)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self.pid:
+                self.exit_code = process.exit_code(status)
+            else:
+                self.execs.ended(pid, process.exit_code(status))
+
+
+def main(message: Message, descriptors: list[int]) -> NoReturn:
+    """Be the shim of one run: the spawner calls this in a fresh child."""
+    received = unpack(message, descriptors)
+    os.setsid()
+    with (
+        contextlib.suppress(PermissionError),
+        open("/proc/self/oom_score_adj", "w", encoding="ascii") as file,
+    ):
+        file.write(str(OOM_SCORE))  # lowering needs CAP_SYS_RESOURCE, which even root may lack
+    events = socket.socket(fileno=os.dup(received["events"]))
+    try:
+        shim = Shim(message, received)
+        shim.start()
+    except BaseException as error:
+        failed = launch.failure(error, "start the shim")
+        protocol.send(
+            events, {"event": "failed", "step": failed.step, "errno": failed.errno, "error": str(failed)}
+        )
+        os._exit(1)
+    events.close()
+    shim.serve()
+    os._exit(0)
