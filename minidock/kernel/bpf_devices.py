@@ -9,6 +9,7 @@ import ctypes
 import errno
 import os
 import struct
+from contextlib import suppress
 
 from minidock.kernel import libc
 from minidock.kernel.devices import DevicePolicy, DeviceRule
@@ -126,24 +127,31 @@ def _instruction(opcode: int, target: int = 0, source: int = 0, offset: int = 0,
 
 def _load(program: bytes) -> int:
     """Load a program and return its descriptor. OSError has the verifier's words as a note."""
+    try:
+        return _try_to_load(program)
+    except OSError as error:
+        log = ctypes.create_string_buffer(1 << 16)
+        # Only the second attempt asks for words: a good program whose log outgrows the buffer fails with ENOSPC.
+        with suppress(OSError):
+            os.close(_try_to_load(program, log))
+        error.add_note(log.value.decode(errors="replace"))
+        raise
+
+
+def _try_to_load(program: bytes, log: "ctypes.Array[ctypes.c_char] | None" = None) -> int:
     code = ctypes.create_string_buffer(program, len(program))
-    name = ctypes.create_string_buffer(b"GPL")
-    log = ctypes.create_string_buffer(16384)
+    license_name = ctypes.create_string_buffer(b"GPL")
     attribute = struct.pack(
         "=IIQQIIQ",
         BPF_PROG_TYPE_CGROUP_DEVICE,
         len(program) // 8,
         ctypes.addressof(code),
-        ctypes.addressof(name),
-        1,
-        len(log),
-        ctypes.addressof(log),
+        ctypes.addressof(license_name),
+        0 if log is None else 1,
+        0 if log is None else len(log),
+        0 if log is None else ctypes.addressof(log),
     )
-    try:
-        return _bpf(BPF_PROG_LOAD, attribute, "BPF_PROG_LOAD")  # the kernel sets close-on-exec
-    except OSError as error:
-        error.add_note(log.value.decode(errors="replace"))
-        raise
+    return _bpf(BPF_PROG_LOAD, attribute, "BPF_PROG_LOAD")  # the kernel sets close-on-exec
 
 
 def _detach(cgroup: int, program_id: int) -> None:

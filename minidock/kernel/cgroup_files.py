@@ -85,8 +85,8 @@ def cpu_list(text: str) -> frozenset[int]:
     numbers: set[int] = set()
     try:
         for part in filter(None, text.strip().split(",")):
-            first, _, last = part.partition("-")
-            numbers.update(range(int(first), int(last or first) + 1))
+            first, dash, last = part.partition("-")
+            numbers.update(range(int(first), int(last if dash else first) + 1))
     except ValueError:
         raise ValueError(f"invalid list of CPUs or memory nodes: {text!r}") from None
     return frozenset(numbers)

@@ -47,33 +47,43 @@ def clone(flags: int) -> int:
     containers. CLONE_NEWTIME has no bit in clone(2), whose low byte is a signal: OSError(EINVAL).
     """
     if flags & CSIGNAL:
-        raise OSError(
-            errno.EINVAL, "the low byte of clone's flags is a signal; for CLONE_NEWTIME use unshare", "clone"
-        )
-    tid_address = _tid_address()
+        reason = "the low byte of clone's flags is a signal; for CLONE_NEWTIME use unshare"
+        raise OSError(errno.EINVAL, reason, f"clone(flags={flags:#x})")
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        # A handler that raised between the hooks would leave the interpreter's locks taken for ever.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        pid, failure = _clone_between_hooks(flags | signal.SIGCHLD, _tid_address())
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    if pid < 0:
+        raise OSError(failure, os.strerror(failure), f"clone(flags={flags:#x})")
+    return pid
+
+
+def _clone_between_hooks(flags: int, tid_address: int) -> tuple[int, int]:
+    """Return clone's result and errno; the hooks are those that os.fork() calls around fork(2)."""
     if tid_address:
         flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID
     # x86 takes the child's tid address before the thread's tls, the other architectures after it.
     last = (tid_address, 0) if ARCHITECTURE == "x86_64" else (0, tid_address)
     call = number("clone")
     _before_fork()
-    pid = int(_syscall_with_lock(call, flags | signal.SIGCHLD, 0, 0, *last, 0))
+    pid = int(_syscall_with_lock(call, flags, 0, 0, *last, 0))
+    failure = ctypes.get_errno()
     if pid == 0:
         _after_fork_child()
-        return 0
-    failure = ctypes.get_errno()
-    _after_fork_parent()
-    if pid < 0:
-        raise OSError(failure, os.strerror(failure), f"clone(flags={flags:#x})")
-    return pid
+    else:
+        _after_fork_parent()
+    return pid, failure
 
 
 def _tid_address() -> int:
     """Return where glibc caches the caller's thread id; 0 on a kernel without CONFIG_CHECKPOINT_RESTORE.
 
-    A raw clone bypasses glibc, so the child would keep its parent's id there, and a thread with that id in a new
-    pid namespace would pass for the owner of the main thread's locks. The kernel knows the cache's address from
-    set_tid_address(2).
+    A raw clone bypasses glibc, so the child would keep its parent's id there, and a thread with that id in a
+    new pid namespace would pass for the owner of the main thread's locks. The kernel knows the address of that
+    cache from set_tid_address(2).
     """
     address = ctypes.c_void_p()
     try:

@@ -1,0 +1,191 @@
+"""The rows of the comparison: each is one piece of work that every contestant does in the same way."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import api, images, memory, runtimes
+from bench.engines import IMAGE, Engine, Failed
+from bench.measure import Contestant, Result, take_turns
+
+MANY = 40
+AT_ONCE = 8
+FLOOD_MEGABYTES = 256
+SETTLE = 2.0
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a row may use: the engines, the image files, the runtimes' bundle, and the number of turns."""
+
+    engines: Sequence[Engine]
+    big_image: Path
+    bundle: Path
+    minidock: str
+    turns: int
+
+
+def run_and_remove(machine: Machine) -> Iterator[Result]:
+    """`run --rm`, whole command, and the same through the bare API."""
+    result = Result("run --rm, no network, whole command", "ms", "docker/5")
+    take_turns(result, {e.name: Contestant(_runner(e)) for e in machine.engines}, machine.turns)
+    yield result
+
+
+def engine_alone(machine: Machine) -> Iterator[Result]:
+    """A created container's start, end and removal over one connection, beside `runc run` of the same."""
+    result = Result("start + wait + rm over the API; runc, crun: run", "ms", "under runc")
+    contestants = {e.name: _over_api(e) for e in machine.engines if e.host}
+    program = machine.minidock + "-runc"
+    for name, act in runtimes.commands(machine.bundle, program if Path(program).exists() else None):
+        contestants[name] = Contestant(act)
+    take_turns(result, contestants, machine.turns)
+    yield result
+
+
+def command_lines(machine: Machine) -> Iterator[Result]:
+    """The command lines' own start-up: `--version` without an engine, and `ps` with one container to show."""
+    started = Result("--version (start-up of the command line)", "ms", "docker x 1.6")
+    asked = Result("ps (docker and minidock command lines)", "ms", "docker x 1.6")
+    subject = machine.engines[0]
+    docker, own = subject.command[0], machine.minidock
+    lines = {"minidock": own, "docker": docker}
+    versions = {name: _with_program(subject, word) for name, word in lines.items()}
+    take_turns(
+        started, {n: Contestant(_command(e, "--version")) for n, e in versions.items()}, machine.turns * 2
+    )
+    yield started
+    try:
+        subject.run("run", "-d", "--name", "shown", *subject.no_network, IMAGE, "sleep", "600")
+        take_turns(asked, {n: Contestant(_command(e, "ps")) for n, e in versions.items()}, machine.turns * 2)
+    except Failed as error:
+        asked.skipped["minidock"] = str(error)
+    finally:
+        _quietly(subject, "rm", "-f", "shown")
+    yield asked
+
+
+def execute(machine: Machine) -> Iterator[Result]:
+    """`exec` in a running container."""
+    result = Result("exec CONTAINER true", "ms", "docker/2")
+    contestants = {}
+    for engine in machine.engines:
+        try:
+            engine.run("run", "-d", "--name", "target", *engine.no_network, IMAGE, "sleep", "600")
+            contestants[engine.name] = Contestant(_command(engine, "exec", "target", "true"))
+        except Failed as error:
+            result.skipped[engine.name] = str(error)
+    take_turns(result, contestants, machine.turns)
+    for engine in machine.engines:
+        _quietly(engine, "rm", "-f", "target")
+    yield result
+
+
+def many(machine: Machine) -> Iterator[Result]:
+    """40 containers started 8 at a time, their memory while they run, and `rm -f` of all of them."""
+    started = Result(f"{MANY} x run -d, {AT_ONCE} at a time", "s", "docker/5")
+    removed = Result(f"rm -f of those {MANY}", "s", "docker/5")
+    each = Result("memory per running container (PSS of the engine's processes)", "MB", "4")
+    idle = Result("memory of the idle engine (PSS)", "MB", "60")
+    for engine in machine.engines:
+        time.sleep(SETTLE)
+        before = memory.proportional(engine.processes())
+        if before:
+            idle.samples[engine.name] = [float(before)]
+        for turn in range(2):
+            names = [f"many-{turn}-{number}" for number in range(MANY)]
+            take_turns(started, {engine.name: Contestant(_start_all(engine, names))}, 1, warm_up=False)
+            if engine.name in started.skipped:
+                _quietly(engine, "rm", "-f", *names)
+                break
+            if before:
+                after = memory.proportional(engine.processes())
+                each.samples.setdefault(engine.name, []).append((after - before) / MANY)
+            take_turns(
+                removed, {engine.name: Contestant(_command(engine, "rm", "-f", *names))}, 1, warm_up=False
+            )
+    yield from (started, removed, idle, each)
+
+
+def load(machine: Machine) -> Iterator[Result]:
+    """`load` of an image of 170 MB in 8,700 entries, removed again after each turn."""
+    result = Result("load a 170 MB image of 8,700 entries", "s", "under docker and podman")
+    contestants = {
+        engine.name: Contestant(
+            _command(engine, "load", "-i", str(machine.big_image)), after=_eraser(engine, images.BIG)
+        )
+        for engine in machine.engines
+    }
+    take_turns(result, contestants, 3)
+    yield result
+
+
+def flood(machine: Machine) -> Iterator[Result]:
+    """A container writes 256 MB to its standard output and the client reads all of it."""
+    result = Result(f"{FLOOD_MEGABYTES} MB to stdout, read by the client", "s", "docker/3")
+    program = ("dd", "if=/dev/zero", "bs=1M", f"count={FLOOD_MEGABYTES}")
+    contestants = {
+        engine.name: Contestant(
+            _command(engine, "run", "--rm", *engine.no_network, IMAGE, *program, discard=True)
+        )
+        for engine in machine.engines
+    }
+    take_turns(result, contestants, 2, warm_up=False)
+    yield result
+
+
+ROWS: Mapping[str, Callable[[Machine], Iterator[Result]]] = {
+    "run": run_and_remove,
+    "engine": engine_alone,
+    "cli": command_lines,
+    "exec": execute,
+    "many": many,
+    "load": load,
+    "flood": flood,
+}
+
+
+def _runner(engine: Engine) -> Callable[[], object]:
+    return _command(engine, "run", "--rm", *engine.no_network, IMAGE, "true")
+
+
+def _command(engine: Engine, *arguments: str, discard: bool = False) -> Callable[[], object]:
+    return lambda: engine.run(*arguments, discard=discard)
+
+
+def _with_program(engine: Engine, program: str) -> Engine:
+    return Engine(
+        engine.name, [program], engine.environment, engine.processes, engine.no_network, engine.host
+    )
+
+
+def _over_api(engine: Engine) -> Contestant:
+    connection = api.Connection(engine)
+    created: list[str] = []
+    return Contestant(
+        act=lambda: connection.live(created.pop()), before=lambda: created.append(connection.create())
+    )
+
+
+def _start_all(engine: Engine, names: Sequence[str]) -> Callable[[], object]:
+    def start(name: str) -> None:
+        engine.run("run", "-d", "--name", name, *engine.no_network, IMAGE, "sleep", "600")
+
+    def act() -> None:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(start, names))
+
+    return act
+
+
+def _eraser(engine: Engine, reference: str) -> Callable[[], object]:
+    return lambda: _quietly(engine, "rmi", "-f", reference)
+
+
+def _quietly(engine: Engine, *arguments: str) -> None:
+    try:
+        engine.run(*arguments)
+    except Failed:
+        return

@@ -1,0 +1,129 @@
+"""The options of `minidock daemon`, in dockerd's spelling where dockerd has them."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from minidock.engine.engine import Configuration
+from minidock.errors import InvalidParameter
+from minidock.paths import DEFAULT_DATA_ROOT, DEFAULT_EXEC_ROOT, Paths
+
+DEFAULT_GROUP = "docker"
+WITHOUT_EFFECT = ("bridge", "bip")
+"""Accepted, since scripts that run many engines set them, and warned about until there are networks."""
+
+
+@dataclass(frozen=True)
+class DaemonOptions:
+    """What one daemon is told at its start; `group` None is the group `docker` if there is one, else root."""
+
+    engine: Configuration = field(default_factory=Configuration)
+    hosts: tuple[str, ...] = ()
+    group: str | None = None
+    pid_file: str = ""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def listen_on(self) -> tuple[str, ...]:
+        """The hosts given, or the one below the exec root."""
+        return self.hosts or (f"unix://{self.engine.paths.exec_root}/minidock.sock",)
+
+
+def parse_options(arguments: Sequence[str]) -> DaemonOptions:
+    """Read the command line; InvalidParameter for a bad value, and argparse's own exit 2 for a bad option."""
+    values = _parser().parse_args(arguments)
+    paths = Paths(os.path.abspath(values.data_root), os.path.abspath(values.exec_root))
+    if not values.cgroup_parent.startswith("/") or ".." in values.cgroup_parent.split("/"):
+        raise InvalidParameter(
+            f"invalid --cgroup-parent {values.cgroup_parent!r}: expected an absolute path like /minidock"
+        )
+    configuration = Configuration(
+        paths=paths,
+        cgroup_parent=values.cgroup_parent,
+        labels=tuple(values.label),
+        debug=values.debug,
+        log_options=dict(_pair(option, "--log-opt") for option in values.log_opt),
+        replacements=tuple(_replacement(text) for text in values.replace),
+    )
+    ignored = [
+        f"--{name}={getattr(values, name)}" for name in WITHOUT_EFFECT if getattr(values, name) is not None
+    ]
+    warnings = tuple(f"{option} has no effect yet: this version has no networks" for option in ignored)
+    pid_file = os.path.abspath(values.pidfile) if values.pidfile else paths.pid_file
+    return DaemonOptions(configuration, tuple(values.host), values.group, pid_file, warnings)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="minidock daemon", description="Run the engine in the foreground.", allow_abbrev=False
+    )
+    add = parser.add_argument
+    add(
+        "-H",
+        "--host",
+        action="append",
+        default=[],
+        metavar="unix://PATH",
+        help="where to listen; may be repeated",
+    )
+    add(
+        "--data-root",
+        default=DEFAULT_DATA_ROOT,
+        metavar="DIR",
+        help="images, containers: what survives a reboot",
+    )
+    add("--exec-root", default=DEFAULT_EXEC_ROOT, metavar="DIR", help="sockets and locks: what does not")
+    add("-G", "--group", metavar="NAME", help='group of the socket (default: "docker" if it exists)')
+    add(
+        "-p",
+        "--pidfile",
+        metavar="FILE",
+        help="where to write the process id (default EXEC-ROOT/minidock.pid)",
+    )
+    add(
+        "--cgroup-parent",
+        default="/minidock",
+        metavar="PATH",
+        help="cgroup below which containers get theirs",
+    )
+    add("--bridge", metavar="NAME", help="the default network's bridge (no effect yet)")
+    add("--bip", metavar="CIDR", help="the bridge's address (no effect yet)")
+    add(
+        "--label",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a label of the engine, for docker info",
+    )
+    add(
+        "--log-opt",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="default log option (max-size, max-file)",
+    )
+    add(
+        "--replace",
+        action="append",
+        default=[],
+        metavar="MODULE:FUNCTION=FILE",
+        help="run FILE's function instead",
+    )
+    add("-D", "--debug", action="store_true", help="log every request that fails")
+    return parser
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not key or not separator:
+        raise InvalidParameter(f"invalid {option} {text!r}: expected KEY=VALUE")
+    return key, value
+
+
+def _replacement(text: str) -> tuple[str, str]:
+    target, separator, path = text.partition("=")
+    module, colon, function = target.partition(":")
+    if not (separator and colon and path and function.isidentifier() and module.startswith("minidock.")):
+        raise InvalidParameter(f"invalid --replace {text!r}: expected minidock.MODULE:FUNCTION=FILE")
+    return target, os.path.abspath(path)

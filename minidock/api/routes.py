@@ -1,0 +1,142 @@
+"""Every route of the Docker Engine API in one table: method, pattern, function.
+
+The order matters where two patterns match one path: the first row wins. A `{name}` stands for one or more
+characters including `/` and `:`, since image names have them (`localhost:5000/a:3`); what follows it in the
+pattern ends it. Source: Docker Engine API v1.50.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+
+from minidock.api import containers, images, streams, system
+from minidock.api.exchange import Reply
+from minidock.api.unserved import buildkit, checkpoint, later, plugin_system, swarm, swarm_mode
+from minidock.errors import NotFound
+
+Function = Callable[..., Reply | None]
+Route = tuple[str, str, Function]
+
+ROUTES: tuple[Route, ...] = (
+    ("HEAD", "/_ping", system.ping),
+    ("GET", "/_ping", system.ping),
+    ("GET", "/version", system.version),
+    ("GET", "/info", system.info),
+    ("GET", "/events", system.events),
+    ("POST", "/auth", later("logging in to a registry")),
+    ("GET", "/system/df", later("docker system df")),
+    ("POST", "/containers/create", containers.create),
+    ("GET", "/containers/json", containers.list_all),
+    ("POST", "/containers/prune", later("docker container prune")),
+    ("GET", "/containers/{name}/json", containers.inspect),
+    ("POST", "/containers/{name}/start", containers.start),
+    ("POST", "/containers/{name}/wait", containers.wait),
+    ("POST", "/containers/{name}/attach", streams.attach),
+    ("GET", "/containers/{name}/attach/ws", later("attaching through a websocket")),
+    ("GET", "/containers/{name}/logs", streams.logs),
+    ("POST", "/containers/{name}/stop", containers.stop),
+    ("POST", "/containers/{name}/restart", containers.restart),
+    ("POST", "/containers/{name}/kill", containers.kill),
+    ("POST", "/containers/{name}/pause", containers.pause),
+    ("POST", "/containers/{name}/unpause", containers.unpause),
+    ("POST", "/containers/{name}/rename", containers.rename),
+    ("POST", "/containers/{name}/resize", containers.resize),
+    ("POST", "/containers/{name}/exec", later("docker exec")),
+    ("POST", "/containers/{name}/update", later("docker update")),
+    ("GET", "/containers/{name}/stats", later("docker stats")),
+    ("GET", "/containers/{name}/top", later("docker top")),
+    ("GET", "/containers/{name}/changes", later("docker diff")),
+    ("GET", "/containers/{name}/export", later("docker export")),
+    ("HEAD", "/containers/{name}/archive", later("docker cp")),
+    ("GET", "/containers/{name}/archive", later("docker cp")),
+    ("PUT", "/containers/{name}/archive", later("docker cp")),
+    ("POST", "/containers/{name}/copy", later("docker cp")),
+    ("GET", "/containers/{name}/checkpoints", checkpoint),
+    ("POST", "/containers/{name}/checkpoints", checkpoint),
+    ("DELETE", "/containers/{name}/checkpoints/{checkpoint}", checkpoint),
+    ("DELETE", "/containers/{name}", containers.remove),
+    ("POST", "/exec/{id}/start", later("docker exec")),
+    ("POST", "/exec/{id}/resize", later("docker exec")),
+    ("GET", "/exec/{id}/json", later("docker exec")),
+    ("POST", "/commit", later("docker commit")),
+    ("GET", "/images/json", images.list_all),
+    ("GET", "/images/search", later("docker search")),
+    ("GET", "/images/get", later("docker save")),
+    ("POST", "/images/create", images.create),
+    ("POST", "/images/load", images.load),
+    ("POST", "/images/prune", later("docker image prune")),
+    ("GET", "/images/{name}/json", images.inspect),
+    ("GET", "/images/{name}/history", images.history),
+    ("GET", "/images/{name}/get", later("docker save")),
+    ("POST", "/images/{name}/tag", images.tag),
+    ("POST", "/images/{name}/push", later("docker push")),
+    ("DELETE", "/images/{name}", images.remove),
+    ("POST", "/build", later("docker build")),
+    ("POST", "/build/prune", later("docker builder prune")),
+    ("POST", "/build/cancel", later("docker build")),
+    ("GET", "/distribution/{name}/json", later("asking a registry about an image")),
+    ("GET", "/volumes", later("docker volume")),
+    ("POST", "/volumes/create", later("docker volume")),
+    ("POST", "/volumes/prune", later("docker volume")),
+    ("GET", "/volumes/{name}", later("docker volume")),
+    ("PUT", "/volumes/{name}", swarm),
+    ("DELETE", "/volumes/{name}", later("docker volume")),
+    ("GET", "/networks", later("docker network")),
+    ("POST", "/networks/create", later("docker network")),
+    ("POST", "/networks/prune", later("docker network")),
+    ("GET", "/networks/{name}", later("docker network")),
+    ("DELETE", "/networks/{name}", later("docker network")),
+    ("POST", "/networks/{name}/connect", later("docker network")),
+    ("POST", "/networks/{name}/disconnect", later("docker network")),
+    ("GET", "/plugins", system.plugins),
+    ("GET", "/plugins/privileges", plugin_system),
+    ("POST", "/plugins/pull", plugin_system),
+    ("POST", "/plugins/create", plugin_system),
+    ("GET", "/plugins/{name}/json", plugin_system),
+    ("DELETE", "/plugins/{name}", plugin_system),
+    ("POST", "/plugins/{name}/{verb}", plugin_system),
+    ("GET", "/swarm", swarm),
+    ("POST", "/swarm/init", swarm_mode),
+    ("POST", "/swarm/join", swarm_mode),
+    ("POST", "/swarm/{verb}", swarm),
+    ("GET", "/swarm/unlockkey", swarm),
+    *(
+        (method, f"/{kind}", swarm)
+        for kind in ("nodes", "services", "tasks", "secrets", "configs")
+        for method in ("GET",)
+    ),
+    *(
+        (method, f"/{kind}/{{rest}}", swarm)
+        for kind in ("nodes", "services", "tasks", "secrets", "configs")
+        for method in ("GET", "POST", "DELETE")
+    ),
+    ("POST", "/session", buildkit),
+    ("POST", "/grpc", buildkit),
+)
+
+
+class Router:
+    """Finds the function for a request among `routes`."""
+
+    def __init__(self, routes: Sequence[Route] = ROUTES) -> None:
+        self._fixed: dict[tuple[str, str], Function] = {}
+        self._patterns: dict[str, list[tuple[re.Pattern[str], Function]]] = {}
+        for method, pattern, function in routes:
+            if "{" in pattern:
+                self._patterns.setdefault(method, []).append((_compile(pattern), function))
+            else:
+                self._fixed[method, pattern] = function
+
+    def find(self, method: str, path: str) -> tuple[Function, tuple[str, ...]]:
+        """Return the function and what its pattern names in the path; NotFound("page not found")."""
+        fixed = self._fixed.get((method, path))
+        if fixed is not None:
+            return fixed, ()
+        for pattern, function in self._patterns.get(method, ()):
+            match = pattern.fullmatch(path)
+            if match is not None:
+                return function, match.groups()
+        raise NotFound("page not found")
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\\{\w+\\\}", "(.+)", re.escape(pattern)), re.DOTALL)

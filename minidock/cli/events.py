@@ -1,0 +1,71 @@
+"""`minidock events`: what happens in the engine, as it happens."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from minidock.cli.client import Client, filters
+from minidock.cli.flags import Command, Flag, Options
+from minidock.cli.since import moment
+from minidock.cli.units import nanosecond_time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def run(options: Options) -> int:
+    """Print events until the engine or `--until` ends them."""
+    template = None
+    if options["format"] and options["format"] != "json":
+        from minidock.cli.listing import execute, parse_template
+
+        template = parse_template(options["format"])
+    response = Client(options.host).open(
+        "GET",
+        "/events",
+        {
+            "since": moment(options["since"]),
+            "until": moment(options["until"]),
+            "filters": filters(options["filter"]),
+        },
+    )
+    for line in response.lines():
+        if not line.strip():
+            continue
+        if options["format"] == "json":
+            text = line.decode().strip()
+        elif template:
+            text = execute(template, json.loads(line), "*events.Message")
+        else:
+            text = _line(json.loads(line))
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    return 0
+
+
+def _line(event: dict[str, Any]) -> str:
+    actor = event.get("Actor") or {}
+    attributes = ", ".join(
+        f"{name}={value}" for name, value in sorted((actor.get("Attributes") or {}).items())
+    )
+    text = f"{nanosecond_time(event['timeNano'])} {event['Type']} {event['Action']} {actor.get('ID', '')}"
+    return f"{text} ({attributes})" if attributes else text
+
+
+COMMANDS = {
+    "events": Command(
+        "events",
+        "[OPTIONS]",
+        "Get real time events from the server",
+        run,
+        (
+            Flag("filter", "f", "filter", "Filter output based on conditions provided"),
+            Flag("format", "", "string", "INSPECT_FORMAT"),
+            Flag("since", "", "string", "Show all events created since timestamp"),
+            Flag("until", "", "string", "Stream events until this timestamp"),
+        ),
+        aliases="system events, events",
+    )
+}

@@ -1,0 +1,84 @@
+"""The engine's progress messages: one line for each layer on a terminal, a log anywhere else."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from minidock.cli.failure import Failure
+from minidock.cli.units import size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any, TextIO
+
+BAR_WIDTH = 50
+
+
+def show(lines: Iterable[bytes], out: TextIO | None = None) -> None:
+    """Print the messages as they arrive; raise Failure for an error among them, after what came before it."""
+    out = out or sys.stdout
+    display = _Terminal(out) if out.isatty() else _Log(out)
+    for line in lines:
+        if not line.strip():
+            continue
+        message = json.loads(line)
+        if "error" in message:
+            code = (message.get("errorDetail") or {}).get("code", 1)
+            raise Failure(str(message["error"]), code or 1)
+        display.show(message)
+    out.flush()
+
+
+class _Log:
+    """Not a terminal: no bars, every other message on a line of its own."""
+
+    def __init__(self, out: TextIO) -> None:
+        self.out = out
+
+    def show(self, message: dict[str, Any]) -> None:
+        if "stream" in message:
+            self.out.write(message["stream"])
+        elif "status" in message and not message.get("progressDetail"):
+            self.out.write(_text(message) + "\n")
+
+
+class _Terminal:
+    """A terminal: the line of an id is rewritten in place by moving the cursor up and down again."""
+
+    def __init__(self, out: TextIO) -> None:
+        self.out = out
+        self.rows: dict[str, int] = {}
+
+    def show(self, message: dict[str, Any]) -> None:
+        identifier = message.get("id")
+        if "stream" in message:
+            self.rows.clear()
+            self.out.write(message["stream"])
+        elif not identifier:
+            self.rows.clear()
+            self.out.write(_text(message) + "\n")
+        else:
+            if identifier not in self.rows:
+                self.rows[identifier] = len(self.rows)
+                self.out.write("\n")
+            up = len(self.rows) - self.rows[identifier]
+            self.out.write(f"\x1b[{up}A\x1b[2K\r{_text(message)}\r\x1b[{up}B")
+        self.out.flush()
+
+
+def _text(message: dict[str, Any]) -> str:
+    prefix = f"{message['id']}: " if message.get("id") else ""
+    return prefix + str(message.get("status", "")) + _bar(message.get("progressDetail") or {})
+
+
+def _bar(detail: dict[str, Any]) -> str:
+    current, total = detail.get("current", 0), detail.get("total", 0)
+    if not current:
+        return ""
+    if not total:
+        return f" {size(current):>8}"
+    filled = min(BAR_WIDTH, BAR_WIDTH * current // total)
+    bar = "=" * filled + (">" if filled < BAR_WIDTH else "")
+    return f" [{bar:<{BAR_WIDTH}}] {size(current):>8}/{size(total)}"

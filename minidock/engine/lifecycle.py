@@ -1,0 +1,191 @@
+"""Verbs that move a container through its life: start, stop, restart, kill, pause, unpause, remove, resize.
+
+Which verb is allowed when is the table of `transitions`; here is how it is done. Nothing waits with a lock
+held: the end of a program is heard by the supervisor, which needs the same lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal as standard
+from typing import TYPE_CHECKING
+
+from minidock.engine import removal, signals, starting, waiting
+from minidock.engine.containers import Container, find
+from minidock.engine.transitions import require
+from minidock.errors import Conflict, MinidockError, NotFound, NotModified, Unsupported
+from minidock.kernel import process
+
+if TYPE_CHECKING:
+    from minidock.engine.engine import Engine
+
+STOP_TIMEOUT = 10
+KILL_PATIENCE = 10.0  # seconds for a killed program to be gone; one in uninterruptible sleep may take longer
+
+
+def start(engine: Engine, reference: str, trace: int = -1) -> None:
+    """Start a created or ended container; `trace` is a descriptor for the records of `--explain`.
+
+    NotModified when it runs; Conflict when it is paused or going away; StartFailed with Docker's words.
+    """
+    starting.start(engine, find(engine, reference), reference, trace)
+
+
+def stop(engine: Engine, reference: str, timeout: int | None = None, signal: str = "") -> None:
+    """Ask the program to end, and kill it after `timeout` seconds (None: the container's own or 10; -1:
+    never).
+
+    NotModified when it does not run.
+    """
+    container = find(engine, reference)
+    config = container.record.config
+    number = signals.number(signal or config.stop_signal or "TERM")
+    if timeout is None:
+        timeout = STOP_TIMEOUT if config.stop_timeout is None else config.stop_timeout
+    with container.lock:
+        require(container.status, "stop", container.id, reference)
+        container.change(stopped_by_user=True)
+    with waiting.watch(container, waiting.NOT_RUNNING) as waiter:
+        _signal_and_thaw(engine, container, number)
+        if not waiter.wait(None if timeout < 0 else timeout):
+            _signal_and_thaw(engine, container, standard.SIGKILL)
+            _require_end(waiter, container)
+    engine.events.publish("container", "stop", container.id, container.attributes())
+
+
+def restart(engine: Engine, reference: str, timeout: int | None = None, signal: str = "") -> None:
+    """Stop the container if it runs, and start it; `--rm` does not take it away in between."""
+    container = find(engine, reference)
+    container.is_kept = True
+    try:
+        with contextlib.suppress(NotModified):
+            stop(engine, container.id, timeout, signal)
+        starting.start(engine, container, reference)
+    finally:
+        container.is_kept = False
+    engine.events.publish("container", "restart", container.id, container.attributes())
+
+
+def kill(engine: Engine, reference: str, signal: str = "KILL") -> None:
+    """Send a signal (name, SIGname or number) to the program; returns after its end when that is SIGKILL.
+
+    Conflict when it does not run.
+    """
+    container = find(engine, reference)
+    number = signals.number(signal or "KILL")
+    require(container.status, "kill", container.id, reference)
+    stops = {standard.SIGKILL, signals.number(container.record.config.stop_signal or "TERM")}
+    if number not in stops:
+        _signal(engine, container, number)
+        return
+    with waiting.watch(container, waiting.NOT_RUNNING) as waiter:
+        with container.lock:
+            if container.is_running:
+                container.change(stopped_by_user=True)
+        _signal_and_thaw(engine, container, number)
+        if number == standard.SIGKILL:
+            _require_end(waiter, container)
+
+
+def pause(engine: Engine, reference: str) -> None:
+    """Freeze every process of the container; Conflict when it does not run or is paused already."""
+    container = find(engine, reference)
+    with container.lock:
+        status = require(container.status, "pause", container.id, reference)
+        _cgroup_step(container, "pause", engine.cgroup(container).freeze)
+        container.change(status=status)
+    engine.events.publish("container", "pause", container.id, container.attributes())
+
+
+def unpause(engine: Engine, reference: str) -> None:
+    """Let the container go on; Conflict when it is not paused."""
+    container = find(engine, reference)
+    with container.lock:
+        status = require(container.status, "unpause", container.id, reference)
+        _cgroup_step(container, "unpause", engine.cgroup(container).thaw)
+        container.change(status=status)
+    engine.events.publish("container", "unpause", container.id, container.attributes())
+
+
+def remove(
+    engine: Engine, reference: str, force: bool = False, volumes: bool = False, link: bool = False
+) -> None:
+    """Remove a container; with `force` one that runs is killed first. `volumes` removes its anonymous volumes
+    (it has none).
+
+    Conflict when it runs or is being removed.
+    """
+    if link:
+        raise Unsupported("links are not supported yet: there is none to remove")
+    container = find(engine, reference)
+    if force and container.is_running:
+        with waiting.watch(container, waiting.NOT_RUNNING) as waiter:
+            _signal_and_thaw(engine, container, standard.SIGKILL)
+            _require_end(waiter, container)
+    with container.lock:
+        if container.status == "gone":  # --rm took it away when it ended
+            return
+        require(container.status, "remove", container.id, container.name)
+        try:
+            removal.discard(engine, container)
+        except OSError as error:
+            raise MinidockError(f"cannot remove container {container.name}: {error}") from error
+
+
+def resize(engine: Engine, reference: str, rows: int, columns: int) -> None:
+    """Set the size of the container's terminal; Conflict when it does not run."""
+    container = find(engine, reference)
+    require(container.status, "resize", container.id, reference)
+    shim = container.shim
+    if shim is None:
+        raise Conflict(f"container {container.id} is not running")
+    shim.resize(rows, columns)
+    attributes = container.attributes(height=str(rows), width=str(columns))
+    engine.events.publish("container", "resize", container.id, attributes)
+
+
+def _signal_and_thaw(engine: Engine, container: Container, number: int) -> None:
+    """Send a signal that is to end the program; a frozen one cannot take it, so it is let go on."""
+    _signal(engine, container, number)
+    if container.status == "paused":
+        with contextlib.suppress(Conflict, NotFound):
+            unpause(engine, container.id)
+
+
+def _signal(engine: Engine, container: Container, number: int) -> None:
+    """Send a signal to init by its pidfd; one that has ended in this moment is no error, since that is what
+    follows.
+    """
+    with container.lock:
+        pid, started = container.state.pid, container.state.start_time
+    if pid <= 0:
+        return
+    try:
+        descriptor = process.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if process.start_time(pid) == started:  # the number may be another process's by now
+            process.pidfd_send_signal(descriptor, number)
+    except (ProcessLookupError, FileNotFoundError):
+        return
+    finally:
+        os.close(descriptor)
+    engine.events.publish("container", "kill", container.id, container.attributes(signal=str(number)))
+
+
+def _require_end(waiter: waiting.Waiter, container: Container) -> None:
+    if not waiter.wait(KILL_PATIENCE):
+        raise MinidockError(
+            f"cannot stop container: {container.name}: "
+            "tried to kill container, but did not receive an exit event"
+        )
+
+
+def _cgroup_step(container: Container, verb: str, step: object) -> None:
+    assert callable(step)
+    try:
+        step()
+    except OSError as error:
+        raise MinidockError(f"cannot {verb} container {container.id}: {error}") from error

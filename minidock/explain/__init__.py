@@ -1,0 +1,1 @@
+"""Narration: the trace records of a start, told as a story a reader can follow."""

@@ -1,0 +1,181 @@
+"""The two files that say which images there are: `index.json`, the truth, and `repositories.json`, the same
+names for people.
+
+One file holds both the images and their names, so that every change is one rename: after a crash the old or
+the new state is there, never a moved tag without its image. `repositories.json` has the shape that Docker
+has used since 2013, is derived from the index at every change, and is what the names come back from if the
+index is ever damaged; the images then come back from the blobs themselves. OCI image-spec, image-layout.md
+("index.json file"); annotations as containerd and Docker write them.
+"""
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from minidock.atomic import to_json, write_durable
+from minidock.errors import MinidockError
+from minidock.formats.digest import Digest, digest_of, is_digest
+from minidock.formats.image import (
+    ANNOTATION_IMAGE_NAME,
+    ANNOTATION_REF_NAME,
+    OCI_INDEX,
+    Descriptor,
+    Index,
+    Manifest,
+    encode,
+    parse_manifest,
+)
+from minidock.formats.reference import Reference, parse_reference
+from minidock.storage.content import LAYOUT, BlobStore
+
+INDEX = "index.json"
+REPOSITORIES = "repositories.json"
+LAYOUT_FILE = "oci-layout"
+ANNOTATION_PARENT = "io.minidock.parent"  # the image that this one was committed or built from; no OCI document has room for it
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What the index says.
+
+    `manifests` (an image may have several), the `parents` of images by manifest digest, and `names`: the
+    manifest digest of each full reference.
+    """
+
+    manifests: list[Descriptor] = field(default_factory=list)
+    parents: dict[Digest, str] = field(default_factory=dict)
+    names: dict[str, Digest] = field(default_factory=dict)
+
+
+def write_catalogue(root: str, catalogue: Catalogue, images: Mapping[str, str]) -> None:
+    """Write both files durably; `images` gives the image ID of each full reference."""
+    names: dict[Digest, list[str]] = {}
+    for name, digest in sorted(catalogue.names.items()):
+        names.setdefault(digest, []).append(name)
+    descriptors = []
+    for manifest in catalogue.manifests:
+        parent = catalogue.parents.get(manifest.digest)
+        always = {ANNOTATION_PARENT: parent} if parent else {}
+        for name in names.get(manifest.digest, [""]):
+            named = (
+                {ANNOTATION_IMAGE_NAME: name, ANNOTATION_REF_NAME: parse_reference(name).familiar}
+                if name
+                else {}
+            )
+            annotations = {**named, **always} or None
+            descriptors.append(msgspec.structs.replace(manifest, annotations=annotations))
+    index = Index(media_type=OCI_INDEX, manifests=descriptors)
+    write_durable(os.path.join(root, INDEX), encode(index), mode=0o644)
+    write_durable(os.path.join(root, REPOSITORIES), repositories_document(images), mode=0o644)
+
+
+def is_written(root: str, images: Mapping[str, str]) -> bool:
+    """Tell whether there is an index, and the derived file is what it should be."""
+    try:
+        with open(os.path.join(root, REPOSITORIES), "rb") as file:
+            return file.read() == repositories_document(images) and os.path.exists(os.path.join(root, INDEX))
+    except OSError:
+        return False
+
+
+def repositories_document(images: Mapping[str, str]) -> bytes:
+    """Return `{"Repositories": {"ubuntu": {"12.04": "sha256:..."}}}` for full references and image IDs; a
+    digest stands like a tag."""
+    repositories: dict[str, dict[str, str]] = {}
+    for name, image in sorted(images.items()):
+        reference = parse_reference(name)
+        repositories.setdefault(reference.familiar_name, {})[reference.digest or reference.tag or ""] = image
+    return to_json({"Repositories": repositories})
+
+
+def read_catalogue(root: str, blobs: BlobStore, problems: list[str]) -> Catalogue:
+    """Read the index; make the layout if there is none, and rebuild the index if it is damaged (saying so
+    in `problems`)."""
+    layout = os.path.join(root, LAYOUT_FILE)
+    if not os.path.exists(layout):
+        write_durable(layout, LAYOUT, mode=0o644)
+    path = os.path.join(root, INDEX)
+    try:
+        with open(path, "rb") as file:
+            index = msgspec.json.decode(file.read(), type=Index)
+    except FileNotFoundError:
+        return _rebuilt(root, blobs, problems) if blobs.digests() else Catalogue()
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        aside = f"{path}.damaged-{secrets.token_hex(4)}"
+        os.rename(path, aside)
+        problems.append(
+            f"damaged {path} set aside as {aside} ({error}); the list of images was rebuilt from the blobs"
+        )
+        return _rebuilt(root, blobs, problems)
+    return _catalogue(index, problems)
+
+
+def _catalogue(index: Index, problems: list[str]) -> Catalogue:
+    catalogue = Catalogue()
+    seen: set[Digest] = set()
+    for descriptor in index.manifests:
+        annotations = descriptor.annotations or {}
+        if descriptor.digest not in seen:
+            seen.add(descriptor.digest)
+            catalogue.manifests.append(msgspec.structs.replace(descriptor, annotations=None))
+        if ANNOTATION_PARENT in annotations:
+            catalogue.parents[descriptor.digest] = annotations[ANNOTATION_PARENT]
+        name = annotations.get(ANNOTATION_IMAGE_NAME)
+        if name:
+            try:
+                catalogue.names[str(parse_reference(name))] = descriptor.digest
+            except MinidockError as error:
+                problems.append(f"name {name!r} in the index of images ignored: {error}")
+    return catalogue
+
+
+def _rebuilt(root: str, blobs: BlobStore, problems: list[str]) -> Catalogue:
+    """Find every manifest among the blobs whose config and layers are here, and their names in
+    repositories.json."""
+    catalogue = Catalogue()
+    images: dict[Digest, Digest] = {}  # config -> manifest
+    for digest in sorted(blobs.digests()):
+        found = _manifest_in(blobs, digest)
+        if found is not None:
+            manifest, size = found
+            images[manifest.config.digest] = digest
+            catalogue.manifests.append(Descriptor(manifest.media_type, digest, size))
+    for reference, image in _names_for_people(root, problems):
+        if image in images:
+            catalogue.names[str(reference)] = images[image]
+    return catalogue
+
+
+def _manifest_in(blobs: BlobStore, digest: Digest) -> tuple[Manifest, int] | None:
+    with blobs.open(digest) as file:
+        if file.read(1) != b"{":
+            return None
+    try:
+        data = blobs.read(digest)
+        manifest = parse_manifest(data)
+    except MinidockError:
+        return None
+    needed = [manifest.config, *manifest.layers]
+    complete = digest_of(data) == digest and all(blobs.has(each.digest) for each in needed)
+    return (manifest, len(data)) if complete else None
+
+
+def _names_for_people(root: str, problems: list[str]) -> list[tuple[Reference, str]]:
+    path = os.path.join(root, REPOSITORIES)
+    try:
+        with open(path, "rb") as file:
+            repositories = json.load(file)["Repositories"]
+        return [
+            (parse_reference(f"{name}@{tag}" if is_digest(tag) else f"{name}:{tag}"), image)
+            for name, tags in repositories.items()
+            for tag, image in tags.items()
+        ]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, LookupError, AttributeError, TypeError, MinidockError) as error:
+        problems.append(f"damaged {path}: the images have lost their names ({error})")
+        return []

@@ -1,0 +1,52 @@
+"""Remove directory trees whose content strangers chose: no recursion, few descriptors, no link followed.
+
+shutil.rmtree recurses, and an archive can nest directories deeper than Python's stack or a process's
+descriptors allow. unlinkat(2), openat(2) with O_NOFOLLOW.
+"""
+
+import os
+import secrets
+import stat
+
+DEPTH_MAX = 64
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def remove_tree(name: str, dir_fd: int | None = None) -> None:
+    """Remove the file or directory `name` with all it contains; nothing happens if there is none."""
+    try:
+        status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        if not stat.S_ISDIR(status.st_mode):
+            os.unlink(name, dir_fd=dir_fd)
+            return
+        top = os.open(name, _OPEN_DIRECTORY, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return
+    try:
+        while not _empty_directory(top, top, 0):
+            pass
+    finally:
+        os.close(top)
+    os.rmdir(name, dir_fd=dir_fd)
+
+
+def _empty_directory(directory: int, top: int, depth: int) -> bool:
+    """Remove what is in `directory`; False if something was too deep and now lies in `top`, to be removed
+    in another round."""
+    complete = True
+    with os.scandir(directory) as entries:
+        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_directory in found:
+        if not is_directory:
+            os.unlink(name, dir_fd=directory)
+        elif depth == DEPTH_MAX:
+            os.rename(name, f".deep-{secrets.token_hex(8)}", src_dir_fd=directory, dst_dir_fd=top)
+            complete = False
+        else:
+            child = os.open(name, _OPEN_DIRECTORY, dir_fd=directory)
+            try:
+                complete = _empty_directory(child, top, depth + 1) and complete
+            finally:
+                os.close(child)
+            os.rmdir(name, dir_fd=directory)
+    return complete

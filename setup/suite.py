@@ -1,0 +1,106 @@
+"""`./test`: ruff and mypy as whoever calls, then the tests as root, and one plain line of counts."""
+
+import argparse
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+from setup import client, environment, places, plan, privilege
+
+CHECKED = ("minidock", "setup", "bench")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Set up what is missing, run the checks and the tests, and return 0 when all of them passed."""
+    options, rest = _parse(arguments)
+    python = environment.resolve(options.python) if options.python else environment.base_python()
+    plan.carry_out(
+        plan.for_tests(python, options.oracles), "./test", "run the tests, which make real containers"
+    )
+    target = places.test_environment(python)
+    inner = str(target / "bin" / "python")
+    checked = True if rest else _style(target, inner)
+    passed = _tests(options, rest, target, inner)
+    return 0 if checked and passed else 1
+
+
+def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(
+        prog="./test",
+        allow_abbrev=False,
+        description="Run ruff, mypy and the tests. Anything else goes to pytest (paths, -k WORDS, -x), "
+        "and then only pytest runs.",
+    )
+    parser.add_argument(
+        "--oracles", action="store_true", help="also ask dockerd, podman, runc and other judges"
+    )
+    parser.add_argument("--rounds", type=int, metavar="N", help="repeat every stress test at most N times")
+    parser.add_argument(
+        "--soak", action="store_true", help="repeat every stress test as often as its issue demands"
+    )
+    parser.add_argument(
+        "--fresh-machine", action="store_true", help="prove ./demo and ./test on a new minbase root"
+    )
+    parser.add_argument("--python", metavar="PATH", help="the Python to test with")
+    return parser.parse_known_args(arguments)
+
+
+def _style(target: Path, inner: str) -> bool:
+    """Run ruff and mypy, print one line for each, and tell whether both are content."""
+    present = [name for name in CHECKED if (places.CHECKOUT / name).is_dir()]
+    checks = {
+        "ruff check": [inner, "-m", "ruff", "check", "--no-cache", "."],
+        "ruff format": [inner, "-m", "ruff", "format", "--no-cache", "--check", "."],
+        "mypy": [inner, "-m", "mypy", "--cache-dir", str(target / "mypy"), *present],
+    }
+    content = True
+    for name, command in checks.items():
+        answer = subprocess.run(command, cwd=places.CHECKOUT, capture_output=True, text=True, check=False)
+        print(f"{name}: {'ok' if answer.returncode == 0 else 'FAILED'}", flush=True)
+        if answer.returncode:
+            print(answer.stdout + answer.stderr, flush=True)
+            content = False
+    return content
+
+
+def _tests(options: argparse.Namespace, rest: Sequence[str], target: Path, inner: str) -> bool:
+    """Run pytest as root and print the counts."""
+    folders = [name for name in (*CHECKED, "tests") if (places.CHECKOUT / name).is_dir()]
+    compiled = [inner, "-m", "compileall", "-q", *folders]
+    subprocess.run(compiled, cwd=places.CHECKOUT, stdout=subprocess.DEVNULL, check=False)
+    results = places.cache() / "results" / "junit.xml"
+    results.parent.mkdir(parents=True, exist_ok=True)
+    command = [inner, "-m", "pytest", "-p", "no:cacheprovider", "-o", "tmp_path_retention_policy=failed"]
+    command += [f"--junitxml={results}"]
+    if not any(argument.startswith(("-n", "--numprocesses")) for argument in rest):
+        command += ["-n", "auto"]
+    if options.rounds is not None:
+        command += ["--rounds", str(options.rounds)]
+    command += [flag for flag in ("--oracles", "--soak", "--fresh-machine") if getattr(options, _name(flag))]
+    variables = {
+        "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin",
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(places.cache() / "hypothesis"),
+        "MINIDOCK_DOCKER_CLIENT": client.find() or "",
+    }
+    command = privilege.as_root([*command, *rest], variables)
+    code = subprocess.run(command, cwd=places.CHECKOUT, check=False).returncode
+    if results.exists():
+        print(_counts(results))
+    return code == 0
+
+
+def _name(flag: str) -> str:
+    return flag.strip("-").replace("-", "_")
+
+
+def _counts(results: Path) -> str:
+    """Return pytest's counts as one plain line."""
+    suites = list(ElementTree.parse(results).getroot().iter("testsuite"))
+    total, failures, errors, skipped = (
+        sum(int(suite.get(name, 0)) for suite in suites)
+        for name in ("tests", "failures", "errors", "skipped")
+    )
+    passed = total - failures - errors - skipped
+    return f"{passed} passed, {failures + errors} failed, {skipped} skipped ({results})"

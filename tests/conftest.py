@@ -1,0 +1,133 @@
+"""Options and fixtures of the whole suite: how often to repeat, and which judges may be asked.
+
+Everything that a test needs from the machine is asked for here in one place, so that a machine which lacks it
+is told how many cases it did not run instead of showing a green suite that proved less.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+NOT_RUN = pytest.StashKey[dict[str, int]]()
+# The marker of a case, and the option without which it does not run.
+ON_REQUEST = {"oracle": "--oracles", "fresh_machine": "--fresh-machine"}
+DEFAULT_ROUNDS = 10
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("minidock")
+    group.addoption(
+        "--rounds",
+        type=int,
+        default=DEFAULT_ROUNDS,
+        metavar="N",
+        help="repeat every stress test at most N times",
+    )
+    group.addoption(
+        "--soak", action="store_true", help="repeat every stress test as often as its issue demands"
+    )
+    group.addoption(
+        "--fresh-machine", action="store_true", help="prove ./demo and ./test on a new minbase root"
+    )
+    group.addoption(
+        "--oracles", action="store_true", help="run the cases that ask dockerd, podman, runc and other judges"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for line in (
+        "oracle(*programs): asks these independent programs; runs only with --oracles",
+        "fresh_machine: builds a minbase root and proves set-up in it; runs only with --fresh-machine",
+        "soak(number): how often this stress test repeats in full; less without --soak",
+    ):
+        config.addinivalue_line("markers", line)
+    config.stash[NOT_RUN] = {}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, and count, the cases that need an option which was not given."""
+    for marker, option in ON_REQUEST.items():
+        left_out = [item for item in items if item.get_closest_marker(marker)]
+        if left_out and not config.getoption(option):
+            config.stash[NOT_RUN][option] = len(left_out)
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if not item.get_closest_marker(marker)]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """With --oracles a missing judge is an error: a skipped comparison would look like an agreement."""
+    marker = item.get_closest_marker("oracle")
+    missing = [program for program in (marker.args if marker else ()) if _find(program) is None]
+    if missing:
+        pytest.fail(f"--oracles needs {', '.join(missing)}: ./test --oracles installs them", pytrace=False)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for option, count in config.stash[NOT_RUN].items():
+        terminalreporter.write_line(f"{count} cases were not run: ./test {option} runs them.")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    """Take the counts of left-out cases from an xdist worker; all workers collect the same cases."""
+    output = getattr(node, "workeroutput", {})
+    config: pytest.Config = node.config  # type: ignore[attr-defined]
+    config.stash[NOT_RUN].update(output.get("minidock_not_run", {}))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["minidock_not_run"] = session.config.stash[NOT_RUN]
+
+
+@pytest.fixture
+def rounds(request: pytest.FixtureRequest) -> int:
+    """Return how often this stress test repeats: `--rounds`, at most its `soak(number)` marker's number."""
+    marker = request.node.get_closest_marker("soak")
+    full: int | None = marker.args[0] if marker else None
+    if request.config.getoption("--soak") and full is not None:
+        return full
+    asked: int = request.config.getoption("--rounds")
+    return asked if full is None else min(asked, full)
+
+
+@pytest.fixture(scope="session")
+def docker_clients() -> list[str]:
+    """Return every docker command line on this machine: all of PATH, and the one that set-up unpacked."""
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    candidates = [os.path.join(folder, "docker") for folder in folders]
+    candidates.append(os.environ.get("MINIDOCK_DOCKER_CLIENT", ""))
+    found: dict[str, str] = {}
+    for path in candidates:
+        if os.access(path, os.X_OK) and os.path.isfile(path) and _is_docker(path):
+            found.setdefault(os.path.realpath(path), path)
+    return list(found.values())
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    """Return the top directory of the repository under test."""
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the DOCKER_HOST of a private dockerd in its own namespaces (oracle cases only)."""
+    from bench.dockerd import PrivateDockerd
+
+    with PrivateDockerd(tmp_path_factory.mktemp("dockerd", numbered=True)) as engine:
+        yield engine.host
+
+
+def _find(program: str) -> str | None:
+    return shutil.which(program, path=os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin")
+
+
+def _is_docker(path: str) -> bool:
+    """Tell Docker's own client from podman's imitation of it."""
+    answer = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+    return answer.stdout.startswith("Docker version")
