@@ -1,5 +1,7 @@
 """A private dockerd: own directories, socket, mount and network namespace; the host's Docker never notices.
 
+    python -m bench.dockerd COMMAND...     (runs COMMAND with MINIDOCK_TEST_HOST naming a private dockerd)
+
 unshare(1) makes the namespaces and becomes dockerd, so our child *is* dockerd. Its socket is an ordinary file
 and works across mount namespaces; its overlay mounts stay in its own.
 """
@@ -8,7 +10,10 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -94,3 +99,18 @@ class PrivateDockerd:
         remains.end_cgroup(f"/dockerd-{os.getpid()}")
         remains.unmount_below(str(self.directory))
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def main(command: Sequence[str]) -> int:
+    """Run a command beside a private dockerd and return its exit code."""
+    directory = Path(tempfile.mkdtemp(prefix="minidock-dockerd-", dir="/var/tmp"))
+    with PrivateDockerd(directory) as engine:
+        environment = {**os.environ, "MINIDOCK_TEST_HOST": engine.host}
+        return subprocess.run(command, env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except StartFailed as error:
+        sys.exit(str(error))

@@ -93,7 +93,8 @@ def make(directory: Path, python: str, wanted: Sequence[str], path_lines: Sequen
         "-q",
         "--prefer-binary",
     ]
-    _must([*pip, *wanted])
+    if wanted:
+        _must([*pip, *wanted])
     if path_lines:
         (packages_directory(directory) / "minidock-checkout.pth").write_text("\n".join(path_lines) + "\n")
     (directory / STAMP).write_text(json.dumps(_stamp(python, wanted), indent=2) + "\n")

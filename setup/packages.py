@@ -95,9 +95,9 @@ def removable(recorded: Sequence[str]) -> tuple[list[str], list[str]]:
     ours = set(recorded) & installed()
     kept = []
     for name in sorted(ours):
-        plan = _output(["apt-get", "-s", "-q", "remove", name])
+        plan = _output(["apt-get", "-s", "-q", "-y", "remove", name])
         removed = {row.split()[1] for row in plan.splitlines() if row.startswith("Remv ")}
-        if not removed <= ours:
+        if name not in removed or not removed <= ours:  # apt refuses what the system cannot be without
             kept.append(name)
     return sorted(ours - set(kept)), kept
 

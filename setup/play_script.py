@@ -24,7 +24,7 @@ SCENES = (
         "A container is a process with its own view of the machine",
         (
             Line("minidock run --rm hostbox echo 'hello from a container'"),
-            Line("minidock run --rm --hostname box hostbox sh -c 'hostname; ps'"),
+            Line("minidock run --rm --hostname box hostbox sh -c 'hostname; ps; id -un'"),
             Line("minidock run --rm hostbox sh -c 'exit 7'; echo \"its exit code was $?\""),
         ),
     ),

@@ -48,7 +48,7 @@ class Stage:
     def perform(self, line: Line) -> str | None:
         """Show a line, run it, and return what is wrong with its outcome, if anything."""
         print(f"$ {line.text}", flush=True)
-        code = subprocess.run(["sh", "-c", line.text], env=self._environment(), check=False).returncode
+        code = subprocess.run(["sh", "-c", line.text], env=self.environment(), check=False).returncode
         if code != line.code:
             return f"`{line.text}` ended with exit code {code} instead of {line.code}."
         if code:
@@ -63,7 +63,8 @@ class Stage:
             return ""
         return "\n".join(["The engine's log ends with:", *lines])
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """Return the variables that a line of the demo sees."""
         path = f"{self._programs}:{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
         # An empty DOCKER_CONFIG keeps the caller's contexts, proxies and plugins out of the demo.
         return {

@@ -66,29 +66,48 @@ def _style(target: Path, inner: str) -> bool:
 
 
 def _tests(options: argparse.Namespace, rest: Sequence[str], target: Path, inner: str) -> bool:
-    """Run pytest as root and print the counts."""
+    """Run pytest as root, with --oracles against dockerd too, and print the counts."""
     folders = [name for name in (*CHECKED, "tests") if (places.CHECKOUT / name).is_dir()]
     compiled = [inner, "-m", "compileall", "-q", *folders]
     subprocess.run(compiled, cwd=places.CHECKOUT, stdout=subprocess.DEVNULL, check=False)
-    results = places.cache() / "results" / "junit.xml"
-    results.parent.mkdir(parents=True, exist_ok=True)
+    passed = True
+    if options.oracles and not rest:
+        command = [*_pytest(options, inner, "dockerd"), str(places.CHECKOUT / "tests" / "api")]
+        print("\nThe api tests against dockerd:", flush=True)
+        passed = _run([inner, "-m", "bench.dockerd", *command], "dockerd")
+        print("\nAll tests against minidock:", flush=True)
+    return _run([*_pytest(options, inner, "minidock"), *rest], "minidock") and passed
+
+
+def _pytest(options: argparse.Namespace, inner: str, subject: str) -> list[str]:
+    """Return pytest's command line; loadgroup keeps the cases of an xdist_group on one worker, in order."""
     command = [inner, "-m", "pytest", "-p", "no:cacheprovider", "-o", "tmp_path_retention_policy=failed"]
-    command += [f"--junitxml={results}"]
-    if not any(argument.startswith(("-n", "--numprocesses")) for argument in rest):
-        command += ["-n", "auto"]
+    command += ["-n", "auto", "--dist", "loadgroup", f"--junitxml={_results(subject)}"]
     if options.rounds is not None:
         command += ["--rounds", str(options.rounds)]
-    command += [flag for flag in ("--oracles", "--soak", "--fresh-machine") if getattr(options, _name(flag))]
+    return command + [
+        flag for flag in ("--oracles", "--soak", "--fresh-machine") if getattr(options, _name(flag))
+    ]
+
+
+def _run(command: Sequence[str], subject: str) -> bool:
+    """Run a command as root, print the counts that it left, and tell whether it succeeded."""
+    results = _results(subject)
+    results.parent.mkdir(parents=True, exist_ok=True)
+    results.unlink(missing_ok=True)
     variables = {
         "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin",
         "HYPOTHESIS_STORAGE_DIRECTORY": str(places.cache() / "hypothesis"),
         "MINIDOCK_DOCKER_CLIENT": client.find() or "",
     }
-    command = privilege.as_root([*command, *rest], variables)
-    code = subprocess.run(command, cwd=places.CHECKOUT, check=False).returncode
+    code = subprocess.run(privilege.as_root(command, variables), cwd=places.CHECKOUT, check=False).returncode
     if results.exists():
-        print(_counts(results))
+        print(_counts(results), flush=True)
     return code == 0
+
+
+def _results(subject: str) -> Path:
+    return places.cache() / "results" / f"{subject}.xml"
 
 
 def _name(flag: str) -> str:

@@ -63,13 +63,15 @@ class Connection:
     def read_head(self) -> Head | None:
         """Wait for the next request; None when the client closed or the server stops between requests."""
         deadline = time.monotonic() + (IDLE_TIMEOUT if self._served else HEADER_TIMEOUT)
+        has_begun = False
         while True:
             event = self._http.next_event()
             if event is h11.NEED_DATA:
-                if not self._http.trailing_data[0] and not self._wait_idle(deadline):
-                    return None
-                if not self._http.trailing_data[0]:
-                    deadline = min(deadline, time.monotonic() + HEADER_TIMEOUT)
+                if not has_begun:
+                    if not self._http.trailing_data[0] and not self._wait_idle(deadline):
+                        return None
+                    has_begun = True
+                    deadline = time.monotonic() + HEADER_TIMEOUT
                 self._receive(deadline)
             elif isinstance(event, h11.Request):
                 self._served += 1

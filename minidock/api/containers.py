@@ -12,7 +12,7 @@ from minidock.api.wire import from_wire, to_wire
 from minidock.engine import containers, creation, inspection, lifecycle, listing, waiting
 from minidock.engine.engine import Engine
 from minidock.engine.model import ContainerConfig, HostConfig, NetworkingConfig
-from minidock.errors import InvalidParameter, MinidockError, Unsupported
+from minidock.errors import InvalidParameter, MinidockError, NotFound, Unsupported
 
 TRACE_PIPE_SIZE = 1 << 20
 TRACE_TYPE = "application/x-ndjson"
@@ -77,7 +77,10 @@ def restart(engine: Engine, exchange: Exchange, name: str) -> Reply:
 
 def kill(engine: Engine, exchange: Exchange, name: str) -> Reply:
     """POST /containers/{name}/kill."""
-    lifecycle.kill(engine, name, exchange.query.text("signal") or "KILL")
+    try:
+        lifecycle.kill(engine, name, exchange.query.text("signal") or "KILL")
+    except NotFound as error:
+        raise NotFound(f"cannot kill container: {name}: {error}") from None
     return no_content()
 
 

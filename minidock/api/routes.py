@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 
 from minidock.api import containers, images, streams, system
 from minidock.api.exchange import Reply
-from minidock.api.unserved import buildkit, checkpoint, later, plugin_system, swarm, swarm_mode
+from minidock.api.unserved import absent, buildkit, checkpoint, later, plugin_system, swarm, swarm_mode
 from minidock.errors import NotFound
 
 Function = Callable[..., Reply | None]
 Route = tuple[str, str, Function]
+
+NO_NETWORK = "network {} not found: this version of minidock has no networks but `none` and `host`"
 
 ROUTES: tuple[Route, ...] = (
     ("HEAD", "/_ping", system.ping),
@@ -77,22 +79,22 @@ ROUTES: tuple[Route, ...] = (
     ("GET", "/volumes", later("docker volume")),
     ("POST", "/volumes/create", later("docker volume")),
     ("POST", "/volumes/prune", later("docker volume")),
-    ("GET", "/volumes/{name}", later("docker volume")),
+    ("GET", "/volumes/{name}", absent("get {}: no such volume")),
     ("PUT", "/volumes/{name}", swarm),
-    ("DELETE", "/volumes/{name}", later("docker volume")),
+    ("DELETE", "/volumes/{name}", absent("get {}: no such volume")),
     ("GET", "/networks", later("docker network")),
     ("POST", "/networks/create", later("docker network")),
     ("POST", "/networks/prune", later("docker network")),
-    ("GET", "/networks/{name}", later("docker network")),
-    ("DELETE", "/networks/{name}", later("docker network")),
+    ("GET", "/networks/{name}", absent(NO_NETWORK)),
+    ("DELETE", "/networks/{name}", absent(NO_NETWORK)),
     ("POST", "/networks/{name}/connect", later("docker network")),
     ("POST", "/networks/{name}/disconnect", later("docker network")),
     ("GET", "/plugins", system.plugins),
     ("GET", "/plugins/privileges", plugin_system),
     ("POST", "/plugins/pull", plugin_system),
     ("POST", "/plugins/create", plugin_system),
-    ("GET", "/plugins/{name}/json", plugin_system),
-    ("DELETE", "/plugins/{name}", plugin_system),
+    ("GET", "/plugins/{name}/json", absent('plugin "{}" not found')),
+    ("DELETE", "/plugins/{name}", absent('plugin "{}" not found')),
     ("POST", "/plugins/{name}/{verb}", plugin_system),
     ("GET", "/swarm", swarm),
     ("POST", "/swarm/init", swarm_mode),

@@ -40,7 +40,9 @@ def attach(engine: Engine, exchange: Exchange, name: str) -> None:
     keys = parse_detach_keys(query.text("detachKeys"))
     tty = attachment.check_attachable(engine, name)
     history = _history(engine, exchange, name, tty) if query.boolean("logs") else []
-    descriptor, leftover = exchange.hijack(_content_type(exchange, tty))
+    # A client that asked for no upgrade is an old one, and is told the one type it knows.
+    upgraded = exchange.head.wants_upgrade
+    descriptor, leftover = exchange.hijack(_content_type(exchange, tty) if upgraded else RAW_TYPE)
     with contextlib.ExitStack() as stack:
         stack.callback(_close, descriptor)
         _send(descriptor, history)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from minidock.api.exchange import Exchange, Reply
 from minidock.engine.engine import Engine
-from minidock.errors import Unavailable, Unsupported
+from minidock.errors import NotFound, Unavailable, Unsupported
 
 SWARM_SENTENCE = (
     'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node '
@@ -23,6 +23,18 @@ def later(what: str) -> Function:
 
     def refuse(engine: Engine, exchange: Exchange, *arguments: str) -> Reply | None:
         raise Unsupported(f"{what} is not served by this version of minidock yet")
+
+    return refuse
+
+
+def absent(sentence: str) -> Function:
+    """Return a route function for objects of which there are none; `sentence` has a `{}` for the name.
+
+    Must be a 404: `docker inspect NAME` asks for every kind of object in turn, and goes on only then.
+    """
+
+    def refuse(engine: Engine, exchange: Exchange, name: str) -> Reply | None:
+        raise NotFound(sentence.format(name))
 
     return refuse
 

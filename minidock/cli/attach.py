@@ -44,7 +44,7 @@ def run(options: Options) -> int:
         session.resize()
     if session.run(connection):
         return status(waiting)
-    raise Failure("read escape sequence", 0)
+    raise Failure("read escape sequence")
 
 
 COMMANDS = {

@@ -88,7 +88,9 @@ def _become_daemon(log: int) -> NoReturn:
         os.dup2(source, target)
     os.closerange(3, 1024)
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    os.execve(sys.executable, [PROGRAM, "-I", "-c", BOOTSTRAP.format(root=root), "daemon"], ENVIRONMENT)
+    # argv[0] must be the interpreter: it is how Python finds its virtual environment
+    command = [sys.executable, "-I", "-c", BOOTSTRAP.format(root=root), "daemon"]
+    os.execve(sys.executable, command, ENVIRONMENT)
 
 
 def _wait(process: int, host: str, log_path: str, beginning: int) -> None:

@@ -179,4 +179,5 @@ def _endpoint(scheme: str, address: str, host: str) -> tuple[int, str | tuple[st
         found = _socket.getaddrinfo(name.strip("[]"), int(port), 0, _socket.SOCK_STREAM)
     except OSError as error:
         raise Failure(f"error during connect: {host}: {error.strerror or error}") from None
-    return found[0][0], found[0][4][:2]
+    address_family, *_, (ip, number, *_) = found[0]
+    return address_family, (str(ip), int(number))

@@ -59,7 +59,6 @@ HOST_FIELDS = {
     "Runtime": "runtime",
     "ShmSize": "shm-size",
     "UTSMode": "uts",
-    "Ulimits": "ulimit",
     "UsernsMode": "userns",
     "VolumeDriver": "volume-driver",
     "VolumesFrom": "volumes-from",
@@ -82,7 +81,7 @@ NAMESPACE_FLAGS = {
 
 
 def body(options: Options, attach: tuple[bool, bool, bool]) -> Body:
-    """Return the request for these flags; `attach` is (stdin, stdout, stderr). ValueError for a wrong flag."""
+    """Return the request; `attach` is (stdin, stdout, stderr). Raise ValueError for a wrong flag."""
     _check(options)
     image, *command = options.arguments
     stdin, stdout, stderr = attach
@@ -147,6 +146,7 @@ def _host_config(options: Options) -> Body:
         "Devices": devices,
         "StorageOpt": dict(map(pair, options["storage-opt"])),
         "Sysctls": dict(options["sysctl"]),
+        "Ulimits": [item for _, item in sorted({item["Name"]: item for item in options["ulimit"]}.items())],
         "Tmpfs": dict(text.partition(":")[::2] for text in options["tmpfs"]),
     }
     host |= {name: value for name, value in fields.items() if value}

@@ -60,7 +60,7 @@ class Command:
         aliases: str = "",
         raw: bool = False,
     ) -> None:
-        """Describe a verb; one that `stops` has no flags after its first argument, a `raw` one parses itself."""
+        """Describe a verb; if it `stops`, no flag follows its first argument; if `raw`, it parses itself."""
         self.raw = raw
         self.name, self.synopsis, self.about, self.run = name, synopsis, about, run
         self.flags, self.stops, self.aliases = flags, stops, aliases

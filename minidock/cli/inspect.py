@@ -25,30 +25,9 @@ PATHS = {
 ABSENT = (404, 501)  # an engine without volumes has no volume of that name
 # fields that Docker's JSON leaves out when they are empty, which a template may still ask for
 OPTIONAL = frozenset(
-    [
-        "Annotations",
-        "ExposedPorts",
-        "GraphDriver",
-        "Health",
-        "Healthcheck",
-        "Init",
-        "Labels",
-        "MacAddress",
-        "MaskedPaths",
-        "Mounts",
-        "OnBuild",
-        "ReadonlyPaths",
-        "Runtime",
-        "Shell",
-        "SizeRootFs",
-        "SizeRw",
-        "StopSignal",
-        "StopTimeout",
-        "StorageOpt",
-        "Sysctls",
-        "Tmpfs",
-        "Variant",
-    ]
+    {"Annotations", "ExposedPorts", "GraphDriver", "Health", "Healthcheck", "Init", "Labels", "MacAddress"}
+    | {"MaskedPaths", "Mounts", "OnBuild", "ReadonlyPaths", "Runtime", "Shell", "SizeRootFs", "SizeRw"}
+    | {"StopSignal", "StopTimeout", "StorageOpt", "Sysctls", "Tmpfs", "Variant"}
 )
 FORMAT = Flag("format", "f", "string", "INSPECT_FORMAT")
 SIZE = Flag("size", "s", "bool", "Display total file sizes if the type is container")
@@ -80,8 +59,8 @@ def inspect(options: Options, kinds: list[str], typed: bool, with_size: bool = F
     else:
         for text in found:
             sys.stdout.write(_render(template, text) + "\n")
-        if problem:
-            sys.stdout.write("\n" if not found else "")
+        if problem and not found:
+            sys.stdout.write("\n")
     if problem:
         raise problem
     return 0
@@ -117,7 +96,8 @@ def _render(template: Template, text: str) -> str:
     try:
         return template.execute(json.loads(text), optional=OPTIONAL)
     except InvalidParameter as error:
-        raise Failure(f"\ntemplate parsing error: {error}") from None
+        sys.stdout.write("\n")
+        raise Failure(f"template parsing error: {error}") from None
 
 
 def _only(kind: str) -> Callable[[Options], int]:

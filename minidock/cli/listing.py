@@ -26,7 +26,7 @@ class Listing:
         self.headers, self.columns, self.type_name = headers, columns, type_name
         self.as_table = not text or text == "table" or text.startswith("table ")
         text = text.removeprefix("table").strip() if self.as_table else text
-        self.template = parse_template("{{json .}}" if text == "json" else text) if text else None
+        self.template = parse_template("{{json .}}" if text == "json" else text, True) if text else None
 
     def uses(self, field: str) -> bool:
         """Return whether `field` will be shown, when a template says so."""
@@ -47,14 +47,22 @@ class Listing:
                 sys.stdout.write(execute(self.template, row, self.type_name) + "\n")
 
 
-def parse_template(text: str) -> Template:
-    """Parse a `--format`: backslash sequences that the shell left alone become tabs and newlines first."""
+def parse_template(text: str, rows: bool = False) -> Template:
+    """Parse a `--format`: backslash sequences that the shell left alone become tabs and newlines first.
+
+    Docker's `json` makes a whole row safe for HTML, being another piece of code there, but nothing else.
+    """
     from minidock.cli.failure import Failure
     from minidock.errors import InvalidParameter
     from minidock.formats.gotemplate import Template
+    from minidock.formats.gotemplate_functions import to_html_safe_json, to_json
 
+    def row_json(value: Any) -> str:
+        return to_html_safe_json(value) if isinstance(value, dict) else to_json(value)
+
+    functions = {"json": row_json} if rows else {}
     try:
-        return Template(text.replace("\\t", "\t").replace("\\n", "\n"))
+        return Template(text.replace("\\t", "\t").replace("\\n", "\n"), functions)
     except InvalidParameter as error:
         raise Failure(f"failed to parse template: {error}") from None
 

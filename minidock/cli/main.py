@@ -16,6 +16,7 @@ from minidock.errors import MinidockError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TextIO
 
 GLOBAL_FLAGS = (
     Flag("host", "H", "list", "Daemon socket to connect to"),
@@ -67,11 +68,14 @@ def _run(words: list[str]) -> int:
     if len(hosts) > 1:
         raise Failure("specify only one -H")
     rest = options.arguments
-    if not rest or rest[0] == "help":
+    if not rest:
+        return _help([], sys.stderr)
+    if rest[0] == "help":
         return _help(rest[1:])
+    alone = len(rest) == 1
     name, module, rest = _find(rest)
     if not module:
-        return _help([name])
+        return _help([name], sys.stderr if alone else sys.stdout)
     command = load(module, name)
     try:
         chosen = parse(command, rest, name, hosts[0] if hosts else None)
@@ -112,20 +116,20 @@ def _plain(name: str) -> str:
     return GROUPS[group][verb][1]
 
 
-def _help(words: list[str]) -> int:
+def _help(words: list[str], out: TextIO = sys.stdout) -> int:
     from minidock.cli.usage import command_help
     from minidock.cli.usage_overview import group_help, overview
 
     if not words:
-        sys.stdout.write(overview(GLOBAL_FLAGS))
+        out.write(overview(GLOBAL_FLAGS))
     elif len(words) == 1 and words[0] in GROUPS:
-        sys.stdout.write(group_help(words[0]))
+        out.write(group_help(words[0]))
     else:
         try:
             name, module, _ = _find(words)
         except Failure:
             raise Failure(f"unknown help topic: {' '.join(words)}") from None
-        sys.stdout.write(command_help(load(module, name), name))
+        out.write(command_help(load(module, name), name))
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 from minidock import __version__
 from minidock.cli.client import API_VERSION, Client
@@ -83,6 +84,13 @@ def _text(mine: dict[str, Any], server: dict[str, Any] | None, agreed: tuple[int
 def _component(component: dict[str, Any]) -> list[str]:
     details: dict[str, str] = dict(component.get("Details") or {})
     details["Version"] = component["Version"]
+    if component["Name"] != "Engine":
+        order = sorted(details, key=lambda name: (name != "Version", name))
+        return [f" {component['Name']}:", *(f"  {name + ':':<17} {details[name]}" for name in order)]
+    if details.get("GoVersion", "").startswith("python"):
+        details["PythonVersion"] = details.pop("GoVersion").removeprefix("python")
+    if "BuildTime" in details:
+        details["BuildTime"] = _readable(details["BuildTime"])
     if "Os" in details:
         details["OsArch"] = f"{details.pop('Os')}/{details.pop('Arch', '')}"
     if "MinAPIVersion" in details and "ApiVersion" in details:
@@ -90,6 +98,14 @@ def _component(component: dict[str, Any]) -> list[str]:
     lines = [f" {component['Name']}:"]
     lines += [f"  {label + ':':<17} {details[key]}" for key, label in LABELS.items() if key in details]
     return lines
+
+
+def _readable(text: str) -> str:
+    """Return a date of RFC 3339 as people write it; anything else stays."""
+    try:
+        return time.asctime(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))
+    except ValueError:
+        return text
 
 
 COMMANDS = {

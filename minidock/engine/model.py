@@ -315,6 +315,5 @@ class RunState(msgspec.Struct, kw_only=True):
     started_at: str = ZERO_TIME
     finished_at: str = ZERO_TIME
     restart_count: int = 0
-    launching: bool = False
     has_been_started: bool = False
     stopped_by_user: bool = False

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import time
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,6 @@ from minidock.engine.model import RunState
 from minidock.engine.transitions import RUNNING
 from minidock.errors import Damaged, MinidockError
 from minidock.runtime.client import Shim
-from minidock.runtime.protocol import CONTROL_SOCKET
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
@@ -43,6 +43,7 @@ def recover(engine: Engine) -> None:
             except (Damaged, MinidockError, OSError) as error:
                 _give_up(engine, identifier, error)
     _sweep_cgroups(engine)
+    _sweep_shim_directories(engine)
     engine.images.sweep(engine.layers_in_use())
     engine.problems.extend(getattr(engine.images, "problems", ()))
 
@@ -61,36 +62,31 @@ def _recover_one(engine: Engine, identifier: str) -> None:
         known = False
     engine.names.reserve(record.name, identifier)
     engine.containers[identifier] = container
-    shim = _find_shim(engine, container, known)
+    shim = _find_shim(engine, container)
     if shim is not None:
         _resume(engine, container, shim)
     else:
         _settle(engine, container, known)
 
 
-def _find_shim(engine: Engine, container: Container, known: bool) -> Shim | None:
+def _find_shim(engine: Engine, container: Container) -> Shim | None:
     """Return the shim of a container that runs, None when it does not.
 
     One that is just starting (no socket yet) or just ending (does not answer, no exit.json yet) is waited
     for.
     """
     directory = engine.paths.shim_directory(container.id)
-    state = container.state
-    this_boot = state.boot_id == engine.host.boot_id
-    expected = this_boot and (state.launching or state.status in RUNNING)
-    if not expected and known and not os.path.lexists(os.path.join(directory, CONTROL_SOCKET)):
-        return None
     deadline = time.monotonic() + SHIM_PATIENCE
-    while True:
+    while os.path.lexists(directory):  # made before the shim, removed by it as the last thing it does
         try:
             return Shim.reconnect(directory)
-        except (FileNotFoundError, ConnectionRefusedError):  # nobody is there: or not yet
-            alive = state.launching and this_boot and engine.cgroup(container).exists()
-        except (OSError, KeyError):  # somebody is there and ends
-            alive = True
-        if not alive or time.monotonic() > deadline or _has_ended(container):
-            return None
-        time.sleep(0.02)
+        except ConnectionRefusedError:  # its socket is there and it is not: killed
+            break
+        except (OSError, KeyError):
+            if time.monotonic() > deadline or _has_ended(container):
+                break
+            time.sleep(0.02)
+    return None
 
 
 def _has_ended(container: Container) -> bool:
@@ -112,12 +108,11 @@ def _resume(engine: Engine, container: Container, shim: Shim) -> None:
         container.shim = shim
         container.change(
             status="paused" if frozen else "running",
-            launching=False,
             pid=shim.pid,
             start_time=shim.start_time,
             boot_id=engine.host.boot_id,
             has_been_started=True,
-            started_at=times.now() if times.is_zero(started) or container.state.launching else started,
+            started_at=times.now() if times.is_zero(started) or not container.is_running else started,
         )
         engine.supervisor.watch(container, shim)
 
@@ -132,16 +127,16 @@ def _settle(engine: Engine, container: Container, known: bool) -> None:
     except Damaged as damage:
         engine.problems.append(f"{damage}; ignored")
         end = None
-    if state.status in RUNNING or state.launching:
-        if end is None:
-            end = _unrecorded_end(engine, container)
-        container.state = msgspec.structs.replace(state, status="running", launching=False)
+    if state.status in RUNNING:
+        end = end or _unrecorded_end(engine, container)
     elif not known:
         end = end or records.Exit(exit_code=UNKNOWN_END)
-        container.state = RunState(status="running", has_been_started=True)
-    else:
-        end = None
+    elif end is not None and end.finished_at == state.finished_at:
+        end = None  # recorded already
+    if supervision.is_deserted(engine.paths.shim_directory(container.id)):
+        supervision.bury(engine, container)
     if end is not None:
+        container.state = msgspec.structs.replace(state, status="running", has_been_started=True)
         supervision.ended(engine, container, end)
     elif container.record.host_config.auto_remove and state.has_been_started:
         removal.discard(engine, container)  # the daemon was killed between the end and the removal
@@ -197,3 +192,11 @@ def _sweep_cgroups(engine: Engine) -> None:
                     cgroup.delete()
     except OSError as error:
         engine.problems.append(f"cgroups below /{parent} cannot be swept: {error}")
+
+
+def _sweep_shim_directories(engine: Engine) -> None:
+    """Remove what killed shims of containers that are gone have left; a living one cleans up after itself."""
+    parent = os.path.dirname(engine.paths.shim_directory("x"))
+    for name in set(os.listdir(parent)) - set(engine.containers):
+        if supervision.is_deserted(os.path.join(parent, name)):
+            shutil.rmtree(os.path.join(parent, name), ignore_errors=True)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import select
-from contextlib import ExitStack
+import shutil
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,6 +23,7 @@ from minidock.engine import (
     spec,
     spec_mounts,
     spec_security,
+    supervision,
     times,
     users,
     validation,
@@ -61,7 +63,6 @@ def start(engine: Engine, container: Container, reference: str, trace: int = -1)
         container.shim = shim
         container.change(
             status=status,
-            launching=False,
             pid=shim.pid,
             start_time=shim.start_time,
             boot_id=engine.host.boot_id,
@@ -102,8 +103,15 @@ def _launch(engine: Engine, container: Container, trace: int) -> Shim:
             clients=clients,
             trace=trace,
         )
-        container.change(launching=True, boot_id=engine.host.boot_id)
-        return engine.spawner.launch(request)
+        supervision.await_former_shim(engine, container)
+        failed = undo.enter_context(ExitStack())
+        os.makedirs(
+            request.socket_directory, mode=0o700, exist_ok=True
+        )  # from here on, recovery looks for a shim
+        failed.callback(_remove_directory, request.socket_directory)
+        shim = engine.spawner.launch(request)
+        failed.pop_all()
+        return shim
 
 
 def open_root(engine: Engine, container: Container) -> int:
@@ -114,7 +122,7 @@ def open_root(engine: Engine, container: Container) -> int:
     the next one.
     """
     upper, work = (os.path.join(container.directory, "rw", part) for part in ("diff", "work"))
-    _forget_volatile(os.path.join(work, "work", "incompat", "volatile"))
+    shutil.rmtree(os.path.join(work, "work", "incompat"), ignore_errors=True)
     volatile = container.record.host_config.auto_remove
     return engine.layers.overlay(container.record.layers, upper, work, volatile=volatile)
 
@@ -167,7 +175,7 @@ def _record_failure(engine: Engine, container: Container, failure: StartFailed) 
     """Keep what inspect shows of a failed start; the status stays what it was, as in Docker."""
     code = SETUP_FAILED if failure.exit_code == 125 else failure.exit_code
     try:
-        container.change(launching=False, exit_code=code, error=str(failure), pid=0)
+        container.change(exit_code=code, error=str(failure), pid=0)
     except OSError:
         log.exception("cannot record the failed start of %s", container.id)
     waiting.announce(container)
@@ -199,8 +207,7 @@ def _log(container: Container) -> LogOptions:
     return LogOptions("json-file", container.log_path, max_size, max_file)
 
 
-def _forget_volatile(path: str) -> None:
-    try:
+def _remove_directory(path: str) -> None:
+    """Remove an empty directory, if it is there and empty."""
+    with suppress(OSError):
         os.rmdir(path)
-    except FileNotFoundError:
-        pass

@@ -10,18 +10,22 @@ from __future__ import annotations
 import logging
 import os
 import select
+import shutil
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from minidock.engine import records, removal, times, transitions, waiting
 from minidock.engine.containers import Container
 from minidock.errors import Damaged
+from minidock.runtime import protocol
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
     from minidock.runtime.client import Shim
 
 log = logging.getLogger(__name__)
+FAREWELL_PATIENCE = 12.0  # seconds; a shim's own patience with its clients is 10
 LOST = records.Exit(exit_code=137, error="shim lost")
 
 
@@ -127,8 +131,34 @@ def _bury(engine: Engine, container: Container) -> records.Exit:
     return LOST
 
 
+def await_former_shim(engine: Engine, container: Container) -> None:
+    """Wait until the shim of the last run has taken its cgroup and its socket away: a new run uses the same.
+
+    The shim tells of the end before it cleans up, and may wait some seconds for a client that does not read.
+    """
+    directory = engine.paths.shim_directory(container.id)
+    deadline = time.monotonic() + FAREWELL_PATIENCE
+    while os.path.lexists(directory):
+        if time.monotonic() > deadline or is_deserted(directory):
+            bury(engine, container)
+            return
+        time.sleep(0.002)
+
+
+def is_deserted(directory: str) -> bool:
+    """Return whether the socket in `directory` is there and nobody listens: its shim was killed."""
+    try:
+        protocol.connect(directory, protocol.CONTROL_SOCKET, timeout=1.0).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def bury(engine: Engine, container: Container) -> None:
-    """Kill every process in the container's cgroup and remove it. Never raises."""
+    """Kill every process in the container's cgroup, remove it and what a shim has left. Never raises."""
+    shutil.rmtree(engine.paths.shim_directory(container.id), ignore_errors=True)
     cgroup = engine.cgroup(container)
     try:
         if cgroup.exists():

@@ -71,7 +71,7 @@ def _refusal(status: str, verb: str, identifier: str, name: str) -> Conflict | N
 
 
 def _remove_refusal(status: str, name: str) -> Conflict:
-    if status == "removing":
+    if status in ("removing", "gone"):
         return Conflict(f"removal of container {name} is already in progress")
     procedure = {
         "paused": "container is paused and must be unpaused first",

@@ -113,17 +113,23 @@ def _lines(root: int, path: str, fields: int) -> Iterator[list[str]]:
 
 
 def _read(root: int, path: str) -> bytes:
-    """Return the file's bytes, none when it is not there. O_NONBLOCK: opening a pipe must not wait."""
+    """Return the file's bytes, none when it is not there.
+
+    It is looked at through O_PATH before it is opened: opening a pipe waits, opening a device does something.
+    """
     try:
-        descriptor = openat2.open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        found = openat2.open_in_root(root, path, os.O_PATH)
     except (FileNotFoundError, NotADirectoryError):
         return b""
     except OSError as error:
         raise StartFailed(f"open {path} of the image: {os.strerror(error.errno or 0).lower()}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        if not stat.S_ISREG(os.fstat(found).st_mode):
             raise StartFailed(f"{path} of the image is not a regular file")
-        data = file.read(MAXIMUM_FILE + 1)
+        with open(f"/proc/self/fd/{found}", "rb") as file:
+            data = file.read(MAXIMUM_FILE + 1)
+    finally:
+        os.close(found)
     if len(data) > MAXIMUM_FILE:
         raise StartFailed(f"{path} of the image is larger than {MAXIMUM_FILE} bytes")
     return data

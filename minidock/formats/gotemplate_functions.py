@@ -46,8 +46,13 @@ def is_true(value: Any) -> bool:
 
 
 def to_json(value: Any) -> str:
-    """Encode as Go does: no blanks, and `<`, `>`, `&` escaped so that the text is safe inside HTML."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """Encode as the `json` function does, without blanks."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def to_html_safe_json(value: Any) -> str:
+    """Encode as Go's json.Marshal: `<`, `>` and `&` are escaped so that the text is safe inside HTML."""
+    text = to_json(value)
     for character in "<>&\u2028\u2029":
         if character in text:
             text = text.replace(character, f"\\u{ord(character):04x}")

@@ -71,8 +71,8 @@ def parse_header(block: bytes) -> Entry | None:
     if magic == _POSIX_MAGIC and prefix[0]:
         path = f"{_text(prefix)}/{path}"
     letter = kind.decode("latin-1")
-    if letter in "\07":  # V7's way, and "contiguous" files
-        letter = DIRECTORY if path.endswith("/") and letter == "\0" else REGULAR
+    if letter in ("\x00", "7"):  # V7's way, and "contiguous" files
+        letter = DIRECTORY if path.endswith("/") and letter == "\x00" else REGULAR
     entry = Entry(
         path,
         letter,

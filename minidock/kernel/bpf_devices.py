@@ -131,7 +131,7 @@ def _load(program: bytes) -> int:
         return _try_to_load(program)
     except OSError as error:
         log = ctypes.create_string_buffer(1 << 16)
-        # Only the second attempt asks for words: a good program whose log outgrows the buffer fails with ENOSPC.
+        # Only the second attempt asks for words: a good program with a log beyond the buffer fails (ENOSPC).
         with suppress(OSError):
             os.close(_try_to_load(program, log))
         error.add_note(log.value.decode(errors="replace"))

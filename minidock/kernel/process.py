@@ -82,8 +82,8 @@ def _tid_address() -> int:
     """Return where glibc caches the caller's thread id; 0 on a kernel without CONFIG_CHECKPOINT_RESTORE.
 
     A raw clone bypasses glibc, so the child would keep its parent's id there, and a thread with that id in a
-    new pid namespace would pass for the owner of the main thread's locks. The kernel knows the address of that
-    cache from set_tid_address(2).
+    new pid namespace would pass for the owner of the main thread's locks. The kernel knows the address of
+    that cache from set_tid_address(2).
     """
     address = ctypes.c_void_p()
     try:

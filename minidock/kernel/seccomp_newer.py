@@ -49,8 +49,10 @@ FIRST_COMMON_NUMBER = 424
 
 _RET_ERRNO = 0x00050000
 _RET_ACTION = 0xFFFF0000
-# Above it are ARM's private calls, and those of x32, which come under x86_64's architecture number with bit
-# 30 set.
+# x32 calls come under x86_64's architecture number, marked by bit 30; only libseccomp has a number for x32.
+_SCMP_ARCH_X32 = 0x4000003E
+_X32_BIT = 0x40000000
+# From here on: ARM's private calls, and those of x32.
 _END_OF_NUMBERS = 0x000F0000
 
 _LD_WORD, _RET = 0x20, 0x06
@@ -79,26 +81,38 @@ def prelude(actions: Mapping[int, Mapping[int, int]], newest: Mapping[int, int],
     extends = default & _RET_ACTION == _RET_ERRNO
     blocks = b""
     for architecture, highest in newest.items():
-        body = _one_architecture(
-            actions.get(architecture, {}), max(highest, FIRST_COMMON_NUMBER - 1) if extends else None
-        )
+        ours = actions.get(architecture, {})
+        if architecture == _SCMP_ARCH_X32:
+            reported, body = _AUDIT_ARCH_X86_64, _x32(ours)
+        else:
+            bound = max(highest, FIRST_COMMON_NUMBER - 1) if extends else None
+            reported, body = architecture, _one_architecture(ours, bound)
         if body:
             blocks += _instruction(_LD_WORD, _ARCHITECTURE_OFFSET)
-            blocks += _instruction(_JUMP_EQUAL, architecture, 0, len(body) // 8) + body
+            blocks += _instruction(_JUMP_EQUAL, reported, 0, len(body) // 8) + body
     return blocks
 
 
 def _one_architecture(actions: Mapping[int, int], newest: int | None) -> bytes:
-    tests = b"".join(
-        _instruction(_JUMP_EQUAL, number, 0, 1) + _instruction(_RET, action)
-        for number, action in sorted(actions.items())
-    )
+    tests = _tests(actions)
     if newest is not None:
         tests += _instruction(_JUMP_GREATER, newest, 0, 1) + _instruction(_RET, _RET_ERRNO | errno.ENOSYS)
     if not tests:
         return b""
     skip = _instruction(_JUMP_GREATER_EQUAL, _END_OF_NUMBERS, len(tests) // 8, 0)
     return _instruction(_LD_WORD, _NUMBER_OFFSET) + skip + tests
+
+
+def _x32(actions: Mapping[int, int]) -> bytes:
+    tests = _tests({number | _X32_BIT: action for number, action in actions.items()})
+    return _instruction(_LD_WORD, _NUMBER_OFFSET) + tests if tests else b""
+
+
+def _tests(actions: Mapping[int, int]) -> bytes:
+    return b"".join(
+        _instruction(_JUMP_EQUAL, number, 0, 1) + _instruction(_RET, action)
+        for number, action in sorted(actions.items())
+    )
 
 
 def _instruction(code: int, operand: int, if_true: int = 0, if_false: int = 0) -> bytes:

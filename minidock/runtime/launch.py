@@ -73,13 +73,17 @@ def create_cgroup(spec: bundle.Spec) -> cgroups.Cgroup | None:
 def apply_resources(cgroup: cgroups.Cgroup, wanted: bundle.Resources) -> None:
     """Set the limits of `wanted` on `cgroup`; a limit that does not take raises."""
     cgroup.apply(limits(wanted))
-    if wanted.devices:
-        rules = [
-            devices.DeviceRule(r.allow, r.type or "a", r.major, r.minor, r.access or "rwm")
-            for r in wanted.devices
-        ]
-        # Whatever the spec denies, the nodes that every container has may be made and used, as with runc.
-        cgroup.restrict_devices([*rules, *devices.DEFAULT_RULES[1:]])
+    rules = [_device_rule(access) for access in wanted.devices] or [devices.DeviceRule(False)]
+    # Whatever the spec denies, the nodes that every container has may be made and used, as with runc.
+    cgroup.restrict_devices([*rules, *devices.DEFAULT_RULES[1:]])
+
+
+def _device_rule(access: bundle.DeviceAccess) -> devices.DeviceRule:
+    """Translate a rule; the specification writes "every number" as -1 or by leaving it out."""
+    major, minor = (
+        None if number is None or number < 0 else number for number in (access.major, access.minor)
+    )
+    return devices.DeviceRule(access.allow, access.type or "a", major, minor, access.access or "rwm")
 
 
 def limits(wanted: bundle.Resources) -> cgroups.Limits:
@@ -112,14 +116,15 @@ def start(spec: bundle.Spec, cgroup: cgroups.Cgroup | None, given: Resources) ->
     ours, theirs = protocol.pair()
     join = cgroup.join_descriptors() if cgroup else []
     try:
-        paths = cgroup.paths() if cgroup and cgroups.hierarchy().version == 1 else {}
+        paths = cgroup.paths() if cgroup else {}
+        v1_paths = {} if set(paths) == {cgroups.UNIFIED} else paths
         inherited = init.Inherited(
             spec=spec,
             channel=theirs,
             descriptors=given.descriptors,
             rootfs=given.rootfs,
             cgroup_descriptors=join,
-            cgroup_paths=paths,
+            cgroup_paths=v1_paths,
             namespaces={kind: fd for kind, fd in given.namespaces.items() if kind != "pid"},
             seccomp=given.seccomp,
             reap=given.reap,
@@ -146,7 +151,9 @@ def clone_into(spec: bundle.Spec, given: Resources, child: Callable[[], NoReturn
             raise Unsupported(f"config.json: linux.namespaces: unknown namespace {entry.type!r}")
         if not entry.path and entry.type not in given.namespaces and entry.type not in _NOT_WITH_CLONE:
             flags |= namespaces.NAMES[entry.type].flag
-    if bundle.namespace(spec, "time") is not None:
+    if (
+        bundle.namespace(spec, "time") is not None
+    ):  # and for later children: an exec belongs there too
         namespaces.unshare(namespaces.CLONE_NEWTIME)
     with children_in_pid_namespace(spec, given):
         pid = process.clone(flags)

@@ -10,7 +10,7 @@ import lzma
 import sys
 import zlib
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 from isal import igzip_lib, isal_zlib
 
@@ -32,6 +32,7 @@ MEMORY_LIMIT = (
     64 << 20
 )  # what a frame may ask us to allocate as its window; zstd -19 uses 8 MiB, xz -9 64 MiB
 GZIP_WINDOW = 16 + zlib.MAX_WBITS
+_ISAL_ERROR = cast(type[Exception], igzip_lib.IsalError)  # its stub calls the class an instance
 
 
 class Decompressor(Protocol):
@@ -108,7 +109,7 @@ class Inflating:
     def _step(self, decompressor: Decompressor, size: int) -> bytes:
         try:
             data = decompressor.decompress(self._pending, min(size, OUTPUT_CHUNK))
-        except (igzip_lib.IsalError, zstd.ZstdError, lzma.LZMAError, OSError, EOFError) as error:
+        except (_ISAL_ERROR, zstd.ZstdError, lzma.LZMAError, OSError, EOFError) as error:
             raise InvalidParameter(f"damaged {self._compression} stream: {error}") from None
         self._pending = b""
         if not data and not decompressor.eof:

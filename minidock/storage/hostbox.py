@@ -49,8 +49,8 @@ FILES = (
 )
 UTILITIES = """
 bash cat chmod chown cp cut date dd df du echo env expr false find grep head hostname id kill ln ls mkdir
-mknod mount mv nproc ps pwd readlink rm rmdir sed seq sh sleep sort stat tail tee test timeout touch tr true tty
-umount uname wc whoami xargs yes
+mknod mount mv nproc ps pwd readlink rm rmdir sed seq sh sleep sort stat tail tee test timeout touch tr true
+tty umount uname wc whoami xargs yes
 """
 
 

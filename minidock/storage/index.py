@@ -35,7 +35,8 @@ from minidock.storage.content import LAYOUT, BlobStore
 INDEX = "index.json"
 REPOSITORIES = "repositories.json"
 LAYOUT_FILE = "oci-layout"
-ANNOTATION_PARENT = "io.minidock.parent"  # the image that this one was committed or built from; no OCI document has room for it
+# The image that this one was committed or built from: no OCI document has room for it.
+ANNOTATION_PARENT = "io.minidock.parent"
 
 
 @dataclass(frozen=True)

@@ -112,9 +112,9 @@ class LayerStore:
         on any error.
         """
         with self._pins.hold() as pin:
+            if parent_chain_id and not self.has(parent_chain_id, pin):
+                raise NotFound(f"layer {parent_chain_id} not found")
             parents = self.lineage(parent_chain_id)
-            for parent in parents:
-                self.has(parent, pin)
             with self.stage(
                 stream, diff_id, parent_chain_id, [self.diff_directory(each) for each in parents]
             ) as staged:
@@ -162,11 +162,11 @@ class LayerStore:
             sync_directory(self.root)
 
     def lineage(self, chain_id: ChainID) -> list[ChainID]:
-        """Return a layer and all those below it, topmost first."""
+        """Return a layer and all those below it, topmost first; a missing one ends the list."""
         found = []
-        while chain_id:
+        while chain_id in self._layers:
             found.append(chain_id)
-            chain_id = self.layer(chain_id).parent
+            chain_id = self._layers[chain_id].parent
         return found
 
     def overlay(
@@ -199,18 +199,15 @@ class LayerStore:
         return Stack(self.root, names, upper, work, volatile)
 
     def sweep(self, needed: Iterable[ChainID], among: Iterable[ChainID] | None = None) -> list[ChainID]:
-        """Remove layers that are neither needed, nor below a needed one, nor pinned: all such, or only those
-        `among` the given.
+        """Remove layers that are neither needed nor pinned, all such or only those `among` the given.
 
-        Returns their ChainIDs, topmost first.
+        What lies below a layer that stays, stays too. Returns the ChainIDs of the removed, topmost first.
         """
         with self._pins.lock:
-            keep: set[ChainID] = set()
-            for identifier in [*needed, *(name for name in self._pins.held if self._pins.is_held(name))]:
-                if identifier in self._layers and identifier not in keep:
-                    keep.update(self.lineage(identifier))
-            candidates = self._layers if among is None else [each for each in among if each in self._layers]
-            doomed = [identifier for identifier in candidates if identifier not in keep]
+            candidates = set(self._layers if among is None else among).difference(needed)
+            staying = [each for each in self._layers if each not in candidates or self._pins.is_held(each)]
+            keep = {below for each in staying for below in self.lineage(each)}
+            doomed = [each for each in self._layers if each not in keep]
             doomed.sort(key=lambda identifier: len(self.lineage(identifier)), reverse=True)
             trash = [self._discard(identifier) for identifier in doomed]
         for path in trash:

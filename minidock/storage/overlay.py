@@ -81,11 +81,11 @@ def mount_by_fsconfig(stack: Stack) -> int:
     """Mount with one `lowerdir+` for each layer; OSError(EINVAL) on a kernel without it."""
     with ExitStack() as opened:
         options: list[tuple[str, str | None]] = []
-        base = _shortened(stack.base, VALUE_LENGTH_MAX - 1 - max(map(len, stack.lowers)), opened)
+        base = _nameable(stack.base, VALUE_LENGTH_MAX - 1 - max(map(len, stack.lowers)), opened)
         options += [("lowerdir+", f"{base}/{lower}") for lower in stack.lowers]
         if stack.upper is not None and stack.work is not None:
-            options.append(("upperdir", _shortened(stack.upper, VALUE_LENGTH_MAX, opened)))
-            options.append(("workdir", _shortened(stack.work, VALUE_LENGTH_MAX, opened)))
+            options.append(("upperdir", _nameable(stack.upper, VALUE_LENGTH_MAX, opened)))
+            options.append(("workdir", _nameable(stack.work, VALUE_LENGTH_MAX, opened)))
         options += OPTIONS
         if stack.volatile and stack.is_writable:
             options.append(("volatile", None))
@@ -142,7 +142,7 @@ def _page(stack: Stack) -> Iterator[str]:
         if stack.upper is not None and stack.work is not None:
             each = (room - len(",upperdir=,workdir=")) // 2
             upper, work = (
-                _shortened(_escaped(path), each, opened, path) for path in (stack.upper, stack.work)
+                _nameable(_escaped(path), each, opened, path) for path in (stack.upper, stack.work)
             )
             fixed = [f"upperdir={upper}", f"workdir={work}", *fixed]
         data = ",".join([lowers, *fixed])
@@ -153,15 +153,13 @@ def _page(stack: Stack) -> Iterator[str]:
         yield data
 
 
-def _escaped(path: str) -> str:
-    return path.replace("\\", "\\\\").replace(",", "\\,").replace(":", "\\:")
+def _nameable(path: str, limit: int, opened: ExitStack) -> str:
+    """Return `path`, or a name of the same directory through /proc if the kernel's options cannot hold it.
 
-
-def _shortened(text: str, limit: int, opened: ExitStack, path: str | None = None) -> str:
-    """Return `text`, or a name of the same directory through /proc if it is too long for the kernel's
-    buffer."""
-    if len(os.fsencode(text)) <= limit:
-        return text
-    fd = os.open(path or text, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    Kernels disagree on how `:`, `,` and a backslash are quoted in which option; a descriptor needs no quotes.
+    """
+    if len(os.fsencode(path)) <= limit and not any(letter in path for letter in ":,\\"):
+        return path
+    fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     opened.callback(os.close, fd)
     return f"/proc/thread-self/fd/{fd}"

@@ -35,9 +35,9 @@ def test_a_missing_image_is_the_only_404_of_create(containers: Client) -> None:
         {"Image": IMAGE, "Cmd": ["true"], "WorkingDir": "relative"},
     ],
 )
-def test_a_bad_create_is_400(containers: Client, body: dict[str, Any]) -> None:
+def test_a_bad_create_is_400(containers: Client, body: dict[str, Any], refusals: tuple[int, ...]) -> None:
     answer = containers.post("/containers/create", body)
-    assert answer.status == 400, answer.body
+    assert answer.status in refusals, answer.body
     assert answer.message
 
 
@@ -86,11 +86,18 @@ def test_inspect_is_as_documented_before_and_after_a_run(containers: Client, sch
     assert ended["Path"] == "true"
 
 
-@pytest.mark.parametrize("form", ["{id}", "{short}", "minidock-api-form", "/minidock-api-form"])
+@pytest.mark.parametrize("form", ["{id}", "{short}", "minidock-api-form"])
 def test_a_container_has_many_names(containers: Client, form: str) -> None:
     identifier = containers.create("true", name="minidock-api-form")
     reference = form.format(id=identifier, short=identifier[:12])
-    assert containers.inspect(reference.replace("/", "%2F"))["Id"] == identifier
+    assert containers.inspect(reference)["Id"] == identifier
+
+
+@pytest.mark.usefixtures("only_minidock")
+def test_a_name_may_have_its_slash(containers: Client) -> None:
+    identifier = containers.create("true", name="minidock-api-slash")
+    assert containers.inspect("/minidock-api-slash")["Id"] == identifier
+    assert containers.inspect("%2Fminidock-api-slash")["Id"] == identifier
 
 
 def test_the_list_is_as_documented(containers: Client, schema: Any) -> None:
@@ -151,6 +158,7 @@ def test_wait_for_the_removal(containers: Client) -> None:
     assert containers.get(f"/containers/{identifier}/json").status == 404
 
 
+@pytest.mark.usefixtures("only_minidock")
 def test_a_bad_wait_condition_is_400(containers: Client) -> None:
     identifier = containers.create("true")
     answer = containers.post(f"/containers/{identifier}/wait?condition=whenever")
@@ -270,7 +278,7 @@ def test_remove_needs_force_for_what_runs(containers: Client) -> None:
 def test_what_does_not_exist_is_404(client: Client, method: str, suffix: str) -> None:
     answer = client.request(method, f"/containers/no-such-container{suffix}")
     assert answer.status == 404
-    assert answer.message == "No such container: no-such-container"
+    assert b"No such container: no-such-container" in answer.body
 
 
 def test_resize_needs_numbers_and_a_running_container(containers: Client) -> None:

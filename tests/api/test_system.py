@@ -20,8 +20,12 @@ def test_ping_says_what_clients_negotiate_with(client: Client, method: str, path
     assert answer.headers["docker-experimental"] in ("true", "false")
     major, minor = answer.headers["api-version"].split(".")
     assert (int(major), int(minor)) >= (1, 41)
-    assert "builder-version" in answer.headers
     assert "no-cache" in answer.headers["cache-control"]
+
+
+@pytest.mark.usefixtures("only_minidock")
+def test_ping_says_that_there_is_no_buildkit(client: Client) -> None:
+    assert client.get("/_ping").headers["builder-version"] == "1"
 
 
 def test_version_is_as_documented(client: Client, schema: Any) -> None:
@@ -66,6 +70,15 @@ def test_what_is_not_served_is_named(client: Client, method: str, path: str) -> 
     answer = client.request(method, path)
     assert answer.status == 501
     assert len(answer.message) > 10
+
+
+@pytest.mark.parametrize(
+    "path", ["/networks/no-such-one", "/volumes/no-such-one", "/plugins/no-such-one/json"]
+)
+def test_what_is_looked_up_by_name_is_404(client: Client, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status == 404
+    assert "no-such-one" in answer.message
 
 
 def test_an_unknown_path_is_not_found(client: Client) -> None:
@@ -124,11 +137,8 @@ def test_events_arrive_while_they_happen(containers: Client) -> None:
 
 
 @pytest.mark.parametrize("query", ["since=yesterday", "filters={", "until=x"])
-def test_bad_event_queries_are_refused(client: Client, query: str) -> None:
-    assert client.get(f"/events?{query}").status in (
-        400,
-        500 if "=x" in query or "yesterday" in query else 400,
-    )
+def test_bad_event_queries_are_refused(client: Client, query: str, refusals: tuple[int, ...]) -> None:
+    assert client.get(f"/events?{query}").status in refusals
 
 
 def test_events_that_are_over_end_at_once(client: Client) -> None:

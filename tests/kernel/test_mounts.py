@@ -416,6 +416,15 @@ def test_the_log_is_taken_out_once_and_is_empty_when_nothing_was_said() -> None:
         os.close(context)
 
 
+def test_the_log_of_what_is_no_context_is_an_error_and_not_empty(tmp_path: Path) -> None:
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(IsADirectoryError):
+            mounts.fs_log(directory)
+    finally:
+        os.close(directory)
+
+
 def test_a_value_of_an_option_is_limited_to_255_bytes() -> None:
     context = mounts.fsopen("tmpfs")
     try:

@@ -1,4 +1,4 @@
-"""Our table of the default profile against Docker's own file: the same verdict for every call, by the compiled programs."""
+"""Our table of the default profile against Docker's own file: the same verdict for every call."""
 
 import itertools
 import json
@@ -124,7 +124,7 @@ def test_each_call_has_dockers_verdict_in_the_compiled_program(
 
 
 def verdicts(profile: dict[str, Any]) -> dict[str, Any]:
-    """Map each named call to its set of rules: the meaning of an OCI profile without regard to order or grouping."""
+    """Map each named call to its set of rules: what a profile means, whatever its order and grouping."""
     table: dict[str, Any] = {}
     for rule in profile["syscalls"]:
         conditions = tuple(
@@ -171,6 +171,20 @@ def test_the_search_tree_decides_like_a_list(monkeypatch: pytest.MonkeyPatch) ->
     plain = seccomp.compile_filter(profile)
     assert tree != plain
     assert all(run(decoded(tree), data) == run(decoded(plain), data) for data in every_call())
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="x86_64 has the sub-architectures x86 and x32")
+def test_a_newer_call_is_refused_on_every_architecture_of_the_machine() -> None:
+    profile = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": list(seccomp_profile.ARCHITECTURES["x86_64"]),
+        "syscalls": [{"names": ["mseal"], "action": "SCMP_ACT_ERRNO"}],
+    }
+    program = decoded(seccomp.compile_filter(profile))
+    calls = [(462, TOKENS["x86_64"]), (462 | X32_BIT, TOKENS["x86_64"]), (462, TOKENS["x86"])]
+    assert {run(program, seccomp_data(*call)) for call in calls} == {libseccomp.SCMP_ACT_ERRNO | 1}
+    others = [(number + 1, token) for number, token in calls]
+    assert {run(program, seccomp_data(*call)) for call in others} == {libseccomp.SCMP_ACT_ALLOW}
 
 
 def test_no_call_stands_in_two_groups() -> None:

@@ -61,6 +61,30 @@ def test_memory_and_swap_become_swap_alone() -> None:
         limits_v2.swap_max(400, 300)
 
 
+@pytest.mark.parametrize(
+    ("limits", "name", "content"),
+    [
+        (Limits(memory=8192, memory_swap=12288), "memory.swap.max", "4096"),
+        (Limits(memory=8192, memory_swap=12288), "memory.max", "8192"),
+        (Limits(memory=-1), "memory.max", "max"),
+        (Limits(memory=-1), "memory.swap.max", "max"),
+        (Limits(memory_reservation=4096), "memory.low", "4096"),
+        (Limits(cpu_shares=1024), "cpu.weight", "100"),
+        (Limits(cpu_quota_usec=150000), "cpu.max", "150000 100000"),
+        (Limits(cpuset_cpus="0-1", cpuset_mems="0"), "cpuset.cpus", "0-1"),
+        (Limits(pids=-1), "pids.max", "max"),
+    ],
+)
+def test_the_files_get_the_words_of_version_2(
+    tmp_path: Path, limits: Limits, name: str, content: str
+) -> None:
+    # Ordinary files, so that the words are checked on hosts whose controllers all belong to version 1.
+    for file in {one for files in limits_v2.FILES.values() for one in files}:
+        (tmp_path / file).write_text("max 100000" if file == "cpu.max" else "")
+    limits_v2.apply(str(tmp_path), limits)
+    assert (tmp_path / name).read_text() == content
+
+
 @pytest.mark.parametrize("limits", [Limits(swappiness=10), Limits(oom_kill_disable=True)])
 def test_what_version_2_lacks_is_refused(unified: Cgroup, limits: Limits) -> None:
     with pytest.raises(ValueError, match="version 2"):

@@ -1,0 +1,156 @@
+"""A place where a learner's code may do anything: own namespaces, own tree, limits, and a certain end.
+
+The sandbox's first process is pid 1 of its pid namespace, so when that is killed the kernel kills all others;
+the time-out therefore always works, whatever the code blocked, ignored or forked. Whatever was mounted or named
+in there ends with its last process. pid_namespaces(7), cgroups(7).
+"""
+
+import json
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from minidock import ids
+from minidock.errors import Unavailable
+from minidock.kernel import cgroups, devices, namespaces, process
+from minidock.learn import tree
+
+PARENT = "/minidock-learn"
+NAMESPACES = (
+    namespaces.CLONE_NEWNS
+    | namespaces.CLONE_NEWPID
+    | namespaces.CLONE_NEWNET
+    | namespaces.CLONE_NEWIPC
+    | namespaces.CLONE_NEWUTS
+)
+_BROKEN = 97  # the sandbox itself could not be made
+
+
+@dataclass(frozen=True)
+class Room:
+    """How much one sandbox may use. Sizes in bytes, time in seconds."""
+
+    memory: int = 512 << 20
+    pids: int = 64
+    scratch: int = 64 << 20
+    timeout: float = 20.0
+
+
+@dataclass
+class Stay:
+    """What came out of a sandbox: the records it sent, what was printed in it, and how it ended."""
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    printed: str = ""
+    timed_out: bool = False
+    status: int = 0
+
+
+@contextmanager
+def limits(room: Room) -> Iterator[cgroups.Cgroup]:
+    """Make the cgroup that sandboxes run in: memory, processes, and no device but the harmless ones."""
+    if os.geteuid() != 0:
+        raise Unavailable("grading builds sandboxes, which needs root: run it with sudo")
+    group = cgroups.at(f"{PARENT}/{ids.new_id()[:12]}")
+    group.create()
+    try:
+        group.apply(cgroups.Limits(memory=room.memory, pids=room.pids))
+        group.restrict_devices(devices.DEFAULT_RULES)
+        yield group
+    finally:
+        group.kill()
+        group.delete()
+        for directory in group.paths().values():
+            with suppress(OSError):  # another grading is under way there
+                os.rmdir(os.path.dirname(directory))
+
+
+def stay(inside: Callable[[int], None], group: cgroups.Cgroup, room: Room) -> Stay:
+    """Run `inside(records)` as pid 1 of a new sandbox until it returns or its time is over.
+
+    `records` is a descriptor to which `inside` writes JSON lines. The caller must be single-threaded.
+    """
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    printed = os.memfd_create("printed")
+    join = group.join_descriptors()
+    try:
+        pid = process.clone(NAMESPACES)
+        if pid == 0:
+            os.close(reading)
+            _live(inside, writing, printed, join, room)
+        os.close(writing)
+        writing = -1
+        result = _watch(reading, pid, room.timeout)
+        result.printed = os.pread(printed, 1 << 16, 0).decode(errors="replace")
+        return result
+    finally:
+        for descriptor in (reading, writing, printed, *join):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def _live(inside: Callable[[int], None], records: int, printed: int, join: list[int], room: Room) -> None:
+    """Be pid 1 of the sandbox. Nothing above this frame may run here."""
+    code = _BROKEN
+    try:
+        os.setsid()
+        null = os.open("/dev/null", os.O_RDONLY)
+        for descriptor, number in ((null, 0), (printed, 1), (printed, 2)):
+            os.dup2(descriptor, number)
+        os.close(null)
+        os.close(printed)
+        cgroups.join_by(join)
+        for descriptor in join:
+            os.close(descriptor)
+        tree.build(room.scratch)
+        inside(records)
+        code = 0
+    except BaseException as error:
+        with suppress(OSError):
+            notes = "; ".join(getattr(error, "__notes__", []))
+            os.write(records, json.dumps({"broken": f"{error} {notes}".strip()}).encode() + b"\n")
+    finally:
+        os._exit(code)
+
+
+def _watch(reading: int, pid: int, timeout: float) -> Stay:
+    """Collect records until pid 1 is gone, at most `timeout` seconds."""
+    result, data = Stay(), b""
+    deadline = time.monotonic() + timeout
+    waiting = select.poll()
+    waiting.register(reading, select.POLLIN)
+    try:
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0 or not waiting.poll(left * 1000):
+                result.timed_out = True
+                break
+            block = os.read(reading, 65536)
+            if not block:
+                break
+            data += block
+    finally:
+        if result.timed_out:
+            os.kill(pid, signal.SIGKILL)
+        result.status = _reap(pid, deadline)
+    for line in data.split(b"\n")[:-1]:
+        result.records.append(json.loads(line))
+    return result
+
+
+def _reap(pid: int, deadline: float) -> int:
+    """Wait for pid 1; kill it when it outlives the deadline with its pipe closed."""
+    pidfd = process.pidfd_open(pid)
+    try:
+        waiting = select.poll()
+        waiting.register(pidfd, select.POLLIN)
+        if not waiting.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            process.pidfd_send_signal(pidfd, signal.SIGKILL)
+    finally:
+        os.close(pidfd)
+    return os.waitpid(pid, 0)[1]

@@ -1,0 +1,29 @@
+"""Which Debian packages are missing, and which may be removed again."""
+
+import shutil
+
+import pytest
+
+from setup import packages
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("dpkg-query") is None, reason="no Debian package tools on this machine"
+)
+
+
+def test_the_essential_packages_are_seen_as_installed() -> None:
+    assert {"dpkg", "bash", "coreutils"} <= packages.installed()
+    assert "no-such-package" not in packages.installed()
+
+
+def test_what_the_tests_run_on_lacks_nothing() -> None:
+    assert packages.missing() == []
+
+
+def test_a_package_that_others_need_is_kept() -> None:
+    removed, kept = packages.removable(["libc6"])
+    assert (removed, kept) == ([], ["libc6"])
+
+
+def test_a_recorded_package_that_is_gone_already_is_not_removed_again() -> None:
+    assert packages.removable(["no-such-package"]) == ([], [])

@@ -1,0 +1,112 @@
+"""The README's examples are run as they stand, so that what a newcomer copies works.
+
+A block is run when the comment `tested` stands above it. In expected output a line `...` stands for
+any lines, and the width of columns does not count.
+"""
+
+import fnmatch
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from setup import client
+from setup.stage import Stage
+
+README = Path(__file__).parents[2] / "README.md"
+BLOCK = re.compile(r"<!-- tested -->\n```(\w+)\n(.*?)```", re.DOTALL)
+CONCEPTS = {"namespaces", "cgroups", "layers", "images", "repositories", "registry", "volumes", "port NAT"}
+
+
+def blocks(language: str) -> list[str]:
+    return [text for found, text in BLOCK.findall(README.read_text()) if found == language]
+
+
+def steps(block: str) -> list[tuple[str, str]]:
+    """Split a console block into command lines and what each is expected to print."""
+    parts = re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]
+    return [(part.split("\n", 1)[0], part.split("\n", 1)[1]) for part in parts]
+
+
+def agrees(expected: str, shown: str) -> bool:
+    """Compare output, columns of any width, `...` on a line of its own as any lines."""
+
+    def squeeze(text: str) -> str:
+        return "\n".join(" ".join(line.split()) for line in text.splitlines())
+
+    pattern = "\n".join("*" if line.strip() == "..." else line for line in expected.splitlines())
+    escaped = re.sub(r"[\[\]?]", lambda found: f"[{found.group()}]", squeeze(pattern))
+    return fnmatch.fnmatchcase(squeeze(shown), escaped)
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Start an engine of this checkout, and let `sudo` mean nothing: the tests are root already."""
+    docker = client.find()
+    assert docker, "./test unpacks a docker client"
+    program = tmp_path_factory.mktemp("bin") / "minidock"
+    body = "import sys\nfrom minidock.cli.main import main\nsys.exit(main())\n"
+    program.write_text(f"#!{sys.executable} -I\n{body}")
+    program.chmod(0o755)
+    with Stage(str(program), docker) as engine:
+        sudo = engine.directory / "bin" / "sudo"
+        sudo.write_text('#!/bin/sh\nexec "$@"\n')
+        sudo.chmod(0o755)
+        yield engine
+
+
+@pytest.mark.parametrize("block", blocks("console"))
+def test_a_transcript_shows_what_really_happens(block: str, stage: Stage) -> None:
+    for command, expected in steps(block):
+        answer = subprocess.run(
+            ["sh", "-c", command], env=stage.environment(), capture_output=True, text=True, check=False
+        )
+        assert agrees(expected, answer.stdout), f"$ {command}\n{answer.stdout}{answer.stderr}"
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_an_example_runs_alone(block: str, tmp_path: Path) -> None:
+    assert len(block.splitlines()) <= 3
+    own = block.replace("/var/tmp/minidock-example", str(tmp_path)).replace(
+        "/minidock-example", f"/minidock-example-{os.getpid()}"
+    )
+    answer = subprocess.run(
+        ["unshare", "--mount", sys.executable, "-B", "-c", own], capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.strip()
+
+
+def test_each_concept_word_names_one_module_that_exists_or_says_that_it_does_not_yet() -> None:
+    rows = re.findall(
+        r"^\| ([^|]+) \| \[?`(minidock/[^`]+)`[^|]*\| ([^|]+) \|$", README.read_text(), re.MULTILINE
+    )
+    assert {word.split(" (")[0] for word, _, _ in rows} == CONCEPTS
+    for _, module, note in rows:
+        assert (README.parent / module).exists() == (note != "not built yet"), module
+
+
+def test_the_readme_has_a_tested_transcript_and_an_example_for_every_built_concept() -> None:
+    built = README.read_text().count("[example](#")
+    assert len(blocks("console")) >= 1
+    assert len(blocks("python")) == built
+
+
+@pytest.mark.parametrize(
+    ("expected", "shown", "same"),
+    [
+        ("a  b\n", "a b\n", True),
+        ("a\n...\nz\n", "a\nb\nc\nz\n", True),
+        ("...\n", "anything\n", True),
+        ("a [1]?\n", "a [1]?\n", True),
+        ("a\n", "b\n", False),
+        ("a\n...\nz\n", "a\nb\n", False),
+        ("a [1]?\n", "a 1x\n", False),
+    ],
+)
+def test_expected_output_is_compared_line_by_line(expected: str, shown: str, same: bool) -> None:
+    assert agrees(expected, shown) is same

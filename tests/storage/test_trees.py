@@ -1,0 +1,54 @@
+"""Removing trees that were made to be hard to remove."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from minidock.storage.trees import remove_tree
+
+
+def test_a_tree_goes_with_all_it_contains_and_links_are_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "file").touch()
+    tree = tmp_path / "tree"
+    (tree / "a" / "b").mkdir(parents=True)
+    (tree / "a" / "link").symlink_to(victim)
+    (tree / "top").symlink_to(victim, target_is_directory=True)
+    os.mkfifo(tree / "a" / "b" / "pipe")
+    os.chmod(tree / "a", 0)
+    remove_tree(str(tree))
+    assert os.listdir(tmp_path) == ["victim"]
+    assert os.listdir(victim) == ["file"]
+
+
+def test_a_link_itself_is_removed_not_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "l").symlink_to("d")
+    remove_tree(str(tmp_path / "l"))
+    assert os.listdir(tmp_path) == ["d"]
+
+
+def test_what_is_not_there_need_not_be_removed(tmp_path: Path) -> None:
+    remove_tree(str(tmp_path / "none"))
+    with pytest.raises(NotADirectoryError):
+        (tmp_path / "f").touch()
+        remove_tree(str(tmp_path / "f" / "x"))
+
+
+def test_a_tree_deeper_than_any_stack_is_removed(tmp_path: Path) -> None:
+    here = os.open(tmp_path, os.O_RDONLY)
+    for number in range(3000):
+        os.mkdir("d", dir_fd=here)
+        if number % 100 == 0:
+            os.close(os.open("f", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    before = len(os.listdir("/proc/self/fd"))
+    remove_tree("d", dir_fd=(top := os.open(tmp_path, os.O_RDONLY)))
+    os.close(top)
+    assert os.listdir(tmp_path) == ["f"]
+    assert len(os.listdir("/proc/self/fd")) == before
