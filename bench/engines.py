@@ -74,7 +74,7 @@ def podman(stack: ExitStack, directory: Path) -> Engine:
     stack.callback(shutil.rmtree, top, ignore_errors=True)
     stack.callback(remains.unmount_below, str(top))
     own = ["--root", str(top / "root"), "--runroot", str(top / "run"), "--cgroup-manager", "cgroupfs",
-           "--events-backend", "file"]  # fmt: skip
+           "--events-backend", "file", "--runtime", "runc"]  # fmt: skip
     environment = {**_environment(""), "TMPDIR": str(directory)}
     return Engine("podman", [program, *own], environment, list, ["--network", "none"])
 

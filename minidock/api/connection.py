@@ -58,7 +58,7 @@ class Connection:
         self._served = 0
         # SO_SNDTIMEO and not settimeout(): the latter would make the socket non-blocking for the shim it
         # may go to.
-        _limit_sends(client, SEND_TIMEOUT)
+        limit_sends(client, SEND_TIMEOUT)
 
     def read_head(self) -> Head | None:
         """Wait for the next request; None when the client closed or the server stops between requests."""
@@ -137,7 +137,7 @@ class Connection:
         """
         self._skip_body()
         trailing, _ = self._http.trailing_data
-        _limit_sends(self.client, 0)
+        limit_sends(self.client, 0)
         self.client.sendall(answer)
         return self.client.detach(), bytes(trailing)
 
@@ -220,5 +220,6 @@ def _head(event: h11.Request) -> Head:
     return Head(event.method.decode("ascii"), event.target.decode("ascii", "surrogateescape"), headers)
 
 
-def _limit_sends(client: socket.socket, seconds: int) -> None:
+def limit_sends(client: socket.socket, seconds: int) -> None:
+    """Let a send fail with BlockingIOError after `seconds` without progress (0: never); SO_SNDTIMEO."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", seconds, 0))

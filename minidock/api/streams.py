@@ -13,6 +13,7 @@ import struct
 import time
 
 from minidock.api import log_output
+from minidock.api.connection import SEND_TIMEOUT, limit_sends
 from minidock.api.detach_keys import parse_detach_keys
 from minidock.api.exchange import Exchange
 from minidock.api.log_output import Form
@@ -41,9 +42,13 @@ def attach(engine: Engine, exchange: Exchange, name: str) -> None:
     tty = attachment.check_attachable(engine, name)
     history = _history(engine, exchange, name, tty) if query.boolean("logs") else []
     # A client that asked for no upgrade is an old one, and is told the one type it knows.
-    upgraded = exchange.head.wants_upgrade
-    descriptor, leftover = exchange.hijack(_content_type(exchange, tty) if upgraded else RAW_TYPE)
+    content_type = _content_type(exchange, tty) if exchange.head.wants_upgrade else RAW_TYPE
     with contextlib.ExitStack() as stack:
+        if not history:
+            # The client starts the container as soon as it reads the 101: the start has to wait until the
+            # socket is parked, or a short program has said everything before it is heard.
+            stack.enter_context(containers.find(engine, name).lock)
+        descriptor, leftover = exchange.hijack(content_type)
         stack.callback(_close, descriptor)
         _send(descriptor, history)
         if not query.boolean("stream"):
@@ -105,12 +110,15 @@ def _spoken(message: str, framed: bool) -> bytes:
 
 
 def _send(descriptor: int, pieces: list[bytes]) -> None:
+    """Send before the shim has the socket, which must not keep our time-out."""
     if not pieces:
         return
     client = socket.socket(fileno=descriptor)
     try:
+        limit_sends(client, SEND_TIMEOUT)
         for piece in pieces:
             client.sendall(piece)
+        limit_sends(client, 0)
     finally:
         client.detach()
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from minidock.engine import events, host, names, recovery
+from minidock.engine import events, host, init_layer, names, recovery
 from minidock.engine.containers import Container
 from minidock.engine.own_cgroup import OwnCgroup
 from minidock.engine.supervision import Supervisor
@@ -60,6 +60,7 @@ class Engine:
         _make_directories(self.paths)
         self.images = ImageStore(self.paths)
         self.layers = self.images.layers
+        self.init_layer = init_layer.ensure(self.paths.data_root)
         self.root_path = os.path.join(
             self.paths.exec_root, "rootfs"
         )  # where each container's own mounts hold its root

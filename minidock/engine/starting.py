@@ -124,7 +124,8 @@ def open_root(engine: Engine, container: Container) -> int:
     upper, work = (os.path.join(container.directory, "rw", part) for part in ("diff", "work"))
     shutil.rmtree(os.path.join(work, "work", "incompat"), ignore_errors=True)
     volatile = container.record.host_config.auto_remove
-    return engine.layers.overlay(container.record.layers, upper, work, volatile=volatile)
+    above = (engine.init_layer,)
+    return engine.layers.overlay(container.record.layers, upper, work, volatile=volatile, above=above)
 
 
 def seccomp_filter(engine: Engine, container: Container) -> bytes:

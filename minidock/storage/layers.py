@@ -175,14 +175,16 @@ class LayerStore:
         upper: str | None = None,
         work: str | None = None,
         volatile: bool = False,
+        above: Sequence[str] = (),
     ) -> int:
         """Return a descriptor of a detached overlay of layers, lowest first; read-only without `upper`.
 
+        `above` are further directories, absolute paths, topmost first, between the layers and `upper`.
         `upper` and `work` are empty or formerly used directories on one file system. `volatile` leaves out
         every sync: for what is thrown away. The mount lives as long as the descriptor or what it is attached
         to.
         """
-        return mount_overlay(self.stack(chain_ids, upper, work, volatile))
+        return mount_overlay(self.stack(chain_ids, upper, work, volatile, above))
 
     def stack(
         self,
@@ -190,10 +192,12 @@ class LayerStore:
         upper: str | None = None,
         work: str | None = None,
         volatile: bool = False,
+        above: Sequence[str] = (),
     ) -> Stack:
         """Return what `overlay` mounts."""
         names = [os.path.join(LINKS, link_name(self.layer(identifier).chain_id)) for identifier in chain_ids]
         names.reverse()
+        names[:0] = [os.path.relpath(path, self.root) for path in above]
         wanted = 1 if upper is not None else 2
         names += [os.path.join(LINKS, empty) for empty in EMPTY][: max(0, wanted - len(names))]
         return Stack(self.root, names, upper, work, volatile)

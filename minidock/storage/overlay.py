@@ -80,7 +80,7 @@ def mount_overlay(stack: Stack) -> int:
 def mount_by_fsconfig(stack: Stack) -> int:
     """Mount with one `lowerdir+` for each layer; OSError(EINVAL) on a kernel without it."""
     with ExitStack() as opened:
-        options: list[tuple[str, str | None]] = []
+        options: list[tuple[str, str | None]] = [("source", "overlay")]
         base = _nameable(stack.base, VALUE_LENGTH_MAX - 1 - max(map(len, stack.lowers)), opened)
         options += [("lowerdir+", f"{base}/{lower}") for lower in stack.lowers]
         if stack.upper is not None and stack.work is not None:

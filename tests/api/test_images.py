@@ -1,5 +1,6 @@
 """Images over the socket: import, list, inspect, tag, remove; unchanged against dockerd."""
 
+import hashlib
 import io
 import json
 import tarfile
@@ -31,6 +32,44 @@ def small_tar(text: str) -> bytes:
         entry.size = len(text)
         archive.addfile(entry, io.BytesIO(text.encode()))
     return buffer.getvalue()
+
+
+def saved_tar(reference: str, text: str) -> bytes:
+    """Return an image of one layer as `docker save` writes it: manifest.json, config, layer."""
+    layer = small_tar(text)
+    diff_id = f"sha256:{hashlib.sha256(layer).hexdigest()}"
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {"Cmd": ["/word"], "Labels": {"word": text}},
+        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+    }
+    manifest = [{"Config": "config.json", "RepoTags": [reference], "Layers": ["0/layer.tar"]}]
+    files = {"0/layer.tar": layer, "config.json": json.dumps(config), "manifest.json": json.dumps(manifest)}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
+            data = content.encode() if isinstance(content, str) else content
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def test_load_takes_what_save_writes(client: Client, repository: str) -> None:
+    data = saved_tar(f"{repository}:v1", repository)
+    answer = client.request("POST", "/images/load?quiet=1", data, {"Content-Type": "application/x-tar"})
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.lines[-1] == {"stream": f"Loaded image: {repository}:v1\n"}
+    assert client.get(f"/images/{repository}:v1/json").json["Config"]["Labels"] == {"word": repository}
+
+
+def test_a_loaded_archive_that_is_cut_short_leaves_nothing(client: Client, repository: str) -> None:
+    data = saved_tar(f"{repository}:v1", repository)
+    answer = client.request("POST", "/images/load", data[:4000], {"Content-Type": "application/x-tar"})
+    assert answer.status >= 400 or "error" in answer.lines[-1]
+    assert client.get(f"/images/{repository}:v1/json").status == 404
 
 
 def test_import_in_chunks_answers_the_id(client: Client, repository: str) -> None:

@@ -90,6 +90,14 @@ def test_attach_before_start_loses_nothing(containers: Client) -> None:
         assert attached.output() == {STDOUT: f"{token}\n".encode(), STDERR: f"e-{token}\n".encode()}
 
 
+def test_no_start_slips_in_between_the_answer_and_the_attachment(containers: Client, rounds: int) -> None:
+    for _ in range(10 * rounds):
+        identifier = containers.create("echo", "heard", host={"AutoRemove": True})
+        with contextlib.closing(Attached(containers, identifier, OUTPUT)) as attached:
+            containers.start(identifier)
+            assert attached.output() == {STDOUT: b"heard\n"}
+
+
 def test_without_an_upgrade_header_attach_answers_200(containers: Client) -> None:
     identifier = containers.create("echo", "old")
     with contextlib.closing(Attached(containers, identifier, OUTPUT, upgrade=False)) as attached:
