@@ -75,8 +75,15 @@ def podman(stack: ExitStack, directory: Path) -> Engine:
     stack.callback(remains.unmount_below, str(top))
     own = ["--root", str(top / "root"), "--runroot", str(top / "run"), "--cgroup-manager", "cgroupfs",
            "--events-backend", "file", "--runtime", "runc"]  # fmt: skip
+    # Podman raises limits of its own accord, which a root without CAP_SYS_RESOURCE may not.
     environment = {**_environment(""), "TMPDIR": str(directory)}
-    return Engine("podman", [program, *own], environment, list, ["--network", "none"])
+    return Engine(
+        "podman",
+        [program, *own],
+        environment,
+        list,
+        ["--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096"],
+    )
 
 
 def _environment(host: str) -> dict[str, str]:

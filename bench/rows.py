@@ -125,7 +125,9 @@ def load(machine: Machine) -> Iterator[Result]:
 def flood(machine: Machine) -> Iterator[Result]:
     """A container writes 256 MB to its standard output and the client reads all of it."""
     result = Result(f"{FLOOD_MEGABYTES} MB to stdout, read by the client", "s", "docker/3")
-    program = ("dd", "if=/dev/zero", "bs=1M", f"count={FLOOD_MEGABYTES}")
+    # Lines of text, as programs write them: zero bytes would measure how a log escapes what no program logs.
+    line = "minidock" * 8
+    program = ("sh", "-c", f"yes {line} | head -c {FLOOD_MEGABYTES << 20}")
     contestants = {
         engine.name: Contestant(
             _command(engine, "run", "--rm", *engine.no_network, IMAGE, *program, discard=True)

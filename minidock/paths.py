@@ -2,13 +2,14 @@
 
 Below the *data root* lies what must survive a reboot, below the *exec root* what must not.
 
-    DATA-ROOT/images/                OCI image layout: oci-layout, index.json, blobs/sha256/,
-    repositories.json DATA-ROOT/layers/<chain id>/     unpacked layers: diff/, and layer.json; layers/l/XXXX
-    short links DATA-ROOT/containers/<id>/       config.json, state.json, exit.json, hosts, hostname,
-    resolv.conf, <id>-json.log DATA-ROOT/containers/<id>/rw/    the read-write layer: diff/ (upperdir) and
-    work/ (workdir) DATA-ROOT/cache/seccomp/         compiled seccomp filters by digest
-    EXEC-ROOT/minidock.sock          the API; EXEC-ROOT/minidock.pid, lock, daemon.log
-    EXEC-ROOT/containers/<id>/s      the shim's control socket
+    DATA-ROOT/images/              OCI image layout: oci-layout, index.json, blobs/sha256/, repositories.json
+    DATA-ROOT/layers/<chain id>/   unpacked layers: diff/, and layer.json; layers/l/XXXX short links
+    DATA-ROOT/containers/<id>/     config.json, state.json, exit.json, hosts, hostname, <id>-json.log, ...
+    DATA-ROOT/containers/<id>/rw/  the read-write layer: diff/ (upperdir) and work/ (workdir)
+    DATA-ROOT/init-layer/          the layer between every image and its containers
+    DATA-ROOT/cache/seccomp/       compiled seccomp filters by digest
+    EXEC-ROOT/minidock.sock        the API; EXEC-ROOT/minidock.pid, lock, daemon.log
+    EXEC-ROOT/containers/<id>/s    the shim's control socket
 """
 
 import os

@@ -95,10 +95,11 @@ def _run(command: Sequence[str], subject: str) -> bool:
     results = _results(subject)
     results.parent.mkdir(parents=True, exist_ok=True)
     results.unlink(missing_ok=True)
+    docker = client.find() or ""
+    folders = [os.environ.get("PATH", os.defpath), "/usr/local/sbin:/usr/sbin:/sbin", os.path.dirname(docker)]
     variables = {
-        "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin",
+        "PATH": ":".join(filter(None, folders)),
         "HYPOTHESIS_STORAGE_DIRECTORY": str(places.cache() / "hypothesis"),
-        "MINIDOCK_DOCKER_CLIENT": client.find() or "",
     }
     code = subprocess.run(privilege.as_root(command, variables), cwd=places.CHECKOUT, check=False).returncode
     if results.exists():

@@ -97,10 +97,9 @@ def rounds(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(scope="session")
 def docker_clients() -> list[str]:
-    """Return every docker command line on this machine: all of PATH, and the one that set-up unpacked."""
+    """Return every docker command line on PATH, where ./test has put the one that it unpacked, if it did."""
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     candidates = [os.path.join(folder, "docker") for folder in folders]
-    candidates.append(os.environ.get("MINIDOCK_DOCKER_CLIENT", ""))
     found: dict[str, str] = {}
     for path in candidates:
         if os.access(path, os.X_OK) and os.path.isfile(path) and _is_docker(path):

@@ -34,8 +34,8 @@ LAZILY_BY_CLI = {"formats", "explain", "learn"}
 FREE = {"explain", "learn"}
 # The verb `daemon` is where the command line becomes the engine.
 BRIDGES = {("cli/daemon.py", "api")}
-# These have no log: they send what they caught to whoever asked, over the socket that exists for it.
-TELL_THE_ASKER = {"runtime/control.py", "runtime/execute.py", "runtime/init.py"}
+# These have no log: they send what they caught to whoever asked, over the channel that exists for it.
+TELL_THE_ASKER = {"runtime/control.py", "runtime/execute.py", "runtime/init.py", "learn/sandbox.py"}
 WORDS_NEVER_USED = ("manager", "helper", "util", "handle")
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
 

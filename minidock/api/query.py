@@ -21,7 +21,7 @@ class Query:
     def __init__(self, text: str) -> None:
         self._values: dict[str, list[str]] = {}
         if text:
-            for name, value in parse_qsl(text, keep_blank_values=True, errors="surrogateescape"):
+            for name, value in parse_qsl(text, keep_blank_values=True, errors="replace"):
                 self._values.setdefault(name, []).append(value)
 
     def __contains__(self, name: str) -> bool:

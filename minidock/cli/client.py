@@ -6,9 +6,9 @@ shares the first. The version is agreed once, from the header that every engine 
 
 from __future__ import annotations
 
-import json
 import os
 
+from minidock.cli import quickjson
 from minidock.cli.connection import Connection, Response, quote
 from minidock.cli.failure import CannotConnect, EngineError, Failure
 
@@ -66,10 +66,10 @@ class Client:
 
     def call(self, method: str, path: str, query: Query | None = None, json_body: Any = None) -> Any:
         """Send a request, return its JSON answer or None; the connection is used again."""
-        body = None if json_body is None else json.dumps(json_body).encode()
+        body = None if json_body is None else quickjson.encode(json_body).encode()
         headers = {} if body is None else {"Content-Type": "application/json"}
         data = self.raw(method, path, query, body, headers)
-        return json.loads(data) if data.strip() else None
+        return quickjson.decode(data) if data.strip() else None
 
     def raw(
         self,
@@ -125,12 +125,12 @@ def filters(values: list[tuple[str, str]]) -> str:
     chosen: dict[str, dict[str, bool]] = {}
     for name, value in sorted(values):
         chosen.setdefault(name, {})[value] = True
-    return json.dumps(chosen, separators=(",", ":")) if chosen else ""
+    return quickjson.encode(chosen) if chosen else ""
 
 
 def _error_text(body: bytes) -> str:
     try:
-        answer = json.loads(body)
+        answer = quickjson.decode(body)
     except ValueError:
         return body.decode(errors="replace").strip()
     return str(answer.get("message", "")) if isinstance(answer, dict) else str(answer)

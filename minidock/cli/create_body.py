@@ -5,10 +5,9 @@ What a user gets wrong is told here only where docker's CLI does; everything els
 
 from __future__ import annotations
 
-import json
 import os
 
-from minidock.cli import publish
+from minidock.cli import publish, quickjson
 from minidock.cli.create_values import is_address, pair
 from minidock.cli.flags import Options
 
@@ -218,7 +217,7 @@ def _security(texts: list[str], host: Body) -> None:
 def _profile(path: str) -> str:
     try:
         with open(path, encoding="utf-8") as file:
-            return json.dumps(json.load(file), separators=(",", ":"))
+            return quickjson.encode(quickjson.decode(file.read()))
     except OSError as error:
         reason = f"open {path}: {(error.strerror or '').lower()}"
         raise ValueError(f"opening seccomp profile ({path}) failed: {reason}") from None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
+from minidock.cli import quickjson
 from minidock.cli.client import Client, filters
 from minidock.cli.flags import Command, Flag, Options
 from minidock.cli.since import moment
@@ -37,9 +37,9 @@ def run(options: Options) -> int:
         if options["format"] == "json":
             text = line.decode().strip()
         elif template:
-            text = execute(template, json.loads(line), "*events.Message")
+            text = execute(template, quickjson.decode(line), "*events.Message")
         else:
-            text = _line(json.loads(line))
+            text = _line(quickjson.decode(line))
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
     return 0

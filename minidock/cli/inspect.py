@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
+from minidock.cli import quickjson
 from minidock.cli.client import Client, Query
 from minidock.cli.failure import EngineError, Failure
 from minidock.cli.flags import Command, Flag, Options
@@ -94,7 +94,7 @@ def _render(template: Template, text: str) -> str:
     from minidock.errors import InvalidParameter
 
     try:
-        return template.execute(json.loads(text), optional=OPTIONAL)
+        return template.execute(quickjson.decode(text), optional=OPTIONAL)
     except InvalidParameter as error:
         sys.stdout.write("\n")
         raise Failure(f"template parsing error: {error}") from None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
+from minidock.cli import quickjson
 from minidock.cli.failure import Failure
 from minidock.cli.units import size
 
@@ -23,7 +23,7 @@ def show(lines: Iterable[bytes], out: TextIO | None = None) -> None:
     for line in lines:
         if not line.strip():
             continue
-        message = json.loads(line)
+        message = quickjson.decode(line)
         if "error" in message:
             code = (message.get("errorDetail") or {}).get("code", 1)
             raise Failure(str(message["error"]), code or 1)

@@ -6,10 +6,10 @@ after it may find a `--rm` container gone.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
+from minidock.cli import quickjson
 from minidock.cli.client import Client, Query
 from minidock.cli.create import attached, create, refused, request
 from minidock.cli.create_flags import RUN_FLAGS
@@ -85,7 +85,7 @@ def start(client: Client, identifier: str, query: Query, explain: bool = False) 
 
 def status(waiting: Response) -> int:
     """Return the exit code that a wait request was promised."""
-    answer = json.loads(waiting.read())
+    answer = quickjson.decode(waiting.read())
     problem = (answer.get("Error") or {}).get("Message")
     if problem:
         raise Failure(problem, 125)
@@ -130,7 +130,7 @@ def _run_attached(
 
 def _message(line: str) -> str:
     try:
-        return str(json.loads(line)["message"])
+        return str(quickjson.decode(line)["message"])
     except (ValueError, KeyError, TypeError):
         return line
 

@@ -35,8 +35,8 @@ Filters = Mapping[str, Sequence[str]]
 Test = Callable[["Image"], bool]
 
 
-def summaries(engine: Engine, all: bool = False, filters: Filters | None = None) -> list[ImageSummary]:
-    """Return the images, newest first; those that only other images stand on are shown with `all`.
+def summaries(engine: Engine, show_all: bool = False, filters: Filters | None = None) -> list[ImageSummary]:
+    """Return the images, newest first; those that only other images stand on are shown with `show_all`.
 
     Filters: before, since, dangling, label, reference, until. InvalidParameter for any other.
     """
@@ -46,8 +46,8 @@ def summaries(engine: Engine, all: bool = False, filters: Filters | None = None)
     shown = [
         image
         for image in present
-        if (all or image.references or image.digests or image.id not in parents)
-        and not any(not test(image) for test in tests)
+        if (show_all or image.references or image.digests or image.id not in parents)
+        and all(test(image) for test in tests)
     ]
     shown.sort(key=_created, reverse=True)
     return [_summary(image) for image in shown]
@@ -147,9 +147,7 @@ def _test(engine: Engine, name: str, values: Sequence[str]) -> Test:
         dangling = wanted[0] in ("true", "1")
         return lambda image: bool(image.references) != dangling
     if name == "label":
-        return lambda image: (
-            not any(not has_label(image.config.execution.labels or {}, value) for value in values)
-        )
+        return lambda image: all(has_label(image.config.execution.labels or {}, value) for value in values)
     if name == "reference":
         patterns = [_pattern(value) for value in values]
         return lambda image: any(pattern.fullmatch(form) for pattern in patterns for form in _forms(image))

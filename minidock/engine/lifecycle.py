@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal as standard
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from minidock.engine import removal, signals, starting, waiting
@@ -183,8 +184,7 @@ def _require_end(waiter: waiting.Waiter, container: Container) -> None:
         )
 
 
-def _cgroup_step(container: Container, verb: str, step: object) -> None:
-    assert callable(step)
+def _cgroup_step(container: Container, verb: str, step: Callable[[], None]) -> None:
     try:
         step()
     except OSError as error:

@@ -45,12 +45,12 @@ KNOWN = frozenset(
 
 def summaries(
     engine: Engine,
-    all: bool = False,
+    show_all: bool = False,
     limit: int = -1,
     size: bool = False,
     filters: Filters | None = None,
 ) -> list[ContainerSummary]:
-    """Return ps's lines, newest first: the running ones, or `all`, or the last `limit` created.
+    """Return ps's lines, newest first: those that run, with `show_all` every one, or the last `limit`.
 
     InvalidParameter for an unknown filter or a value that cannot be.
     """
@@ -59,12 +59,12 @@ def summaries(
         if name not in KNOWN:
             raise InvalidParameter(f"invalid filter '{name}'")
     tests = [_TESTS[name](engine, values) for name, values in wanted.items()]
-    show_all = all or limit > 0 or bool({"status", "exited"} & set(wanted))
+    show_all = show_all or limit > 0 or bool({"status", "exited"} & set(wanted))
     found: list[ContainerSummary] = []
     for container in newest_first(engine):
         if 0 < limit <= len(found):
             break
-        if (show_all or container.is_running) and every(test(container) for test in tests):
+        if (show_all or container.is_running) and all(test(container) for test in tests):
             found.append(_summary(engine, container, size))
     return found
 
@@ -73,11 +73,6 @@ def newest_first(engine: Engine) -> list[Container]:
     """Return the containers, the one created last first."""
     present = list(engine.containers.values())
     return sorted(present, key=lambda container: times.to_ns(container.record.created), reverse=True)
-
-
-def every(results: object) -> bool:
-    """The built-in `all`, whose name Docker's parameter has taken."""
-    return False not in list(results)  # type: ignore[call-overload]
 
 
 def status_words(state: RunState, now: float) -> str:
@@ -174,7 +169,7 @@ def _by_order(engine: Engine, values: Sequence[str], before: bool) -> Test:
 
 
 def _by_exit_code(_engine: Engine, values: Sequence[str]) -> Test:
-    if not every(value.lstrip("-").isdecimal() for value in values):
+    if not all(value.lstrip("-").isdecimal() for value in values):
         raise InvalidParameter(f"invalid filter 'exited={values[0]}'")
     codes = {int(value) for value in values}
     return lambda one: one.state.has_been_started and not one.is_running and one.state.exit_code in codes
@@ -220,12 +215,12 @@ _TESTS: Mapping[str, Callable[[Engine, Sequence[str]], Test]] = {
     "id": lambda _engine, values: lambda one: any(one.id.startswith(value) for value in values),
     "name": lambda _engine, values: lambda one: any(value.removeprefix("/") in one.name for value in values),
     "label": lambda _engine, values: (
-        lambda one: every(has_label(one.record.config.labels or {}, v) for v in values)
+        lambda one: all(has_label(one.record.config.labels or {}, v) for v in values)
     ),
     "network": lambda _engine, values: lambda one: bool(set(inspection.networks(one)) & set(values)),
     "volume": _by_mount,
     "expose": lambda _engine, values: _by_ports(values, published=False),
     "publish": lambda _engine, values: _by_ports(values, published=True),
     "isolation": lambda _engine, values: lambda one: True,
-    "is-task": lambda _engine, values: lambda one: every(value.lower() in ("false", "0") for value in values),
+    "is-task": lambda _engine, values: lambda one: all(value.lower() in ("false", "0") for value in values),
 }

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from minidock.engine.engine import Engine
 
 log = logging.getLogger(__name__)
-SHIM_PATIENCE = 5.0  # seconds for a shim that is just starting or ending: it drains its streams for at most 2
+START_PATIENCE = 1.0  # seconds for a shim that was being made when the last daemon died to open its socket
+END_PATIENCE = 5.0  # seconds for one that is ending to write exit.json: it drains its streams for at most 2
 UNKNOWN_END = 255  # what Docker shows for a container that was running when the host went down
 
 
@@ -36,10 +37,11 @@ def recover(engine: Engine) -> None:
     """Load every container, reconnect to those that run, settle those that ended, sweep what nobody names."""
     for directory in records.abandoned(engine.paths):
         engine.sweeper.remove(directory)
+    began = time.monotonic()
     for identifier in records.container_directories(engine.paths):
         if os.path.lexists(os.path.join(engine.paths.container(identifier), records.CONFIG)):
             try:
-                _recover_one(engine, identifier)
+                _recover_one(engine, identifier, began)
             except (Damaged, MinidockError, OSError) as error:
                 _give_up(engine, identifier, error)
     _sweep_cgroups(engine)
@@ -48,7 +50,7 @@ def recover(engine: Engine) -> None:
     engine.problems.extend(getattr(engine.images, "problems", ()))
 
 
-def _recover_one(engine: Engine, identifier: str) -> None:
+def _recover_one(engine: Engine, identifier: str, began: float) -> None:
     directory = engine.paths.container(identifier)
     record = records.read_config(directory)
     if record.id != identifier:
@@ -62,29 +64,35 @@ def _recover_one(engine: Engine, identifier: str) -> None:
         known = False
     engine.names.reserve(record.name, identifier)
     engine.containers[identifier] = container
-    shim = _find_shim(engine, container)
+    shim = _find_shim(engine, container, began)
     if shim is not None:
         _resume(engine, container, shim)
     else:
         _settle(engine, container, known)
 
 
-def _find_shim(engine: Engine, container: Container) -> Shim | None:
-    """Return the shim of a container that runs, None when it does not.
+def _find_shim(engine: Engine, container: Container, began: float) -> Shim | None:
+    """Return the shim of a container that runs, None when it does not; what a dead shim has left is removed.
 
-    One that is just starting (no socket yet) or just ending (does not answer, no exit.json yet) is waited
-    for.
+    Its directory is made before it and goes as the last thing it does. One that is just starting (no socket
+    yet) or just ending (no answer, no exit.json yet) is waited for; `began` is when recovery did.
     """
     directory = engine.paths.shim_directory(container.id)
-    deadline = time.monotonic() + SHIM_PATIENCE
-    while os.path.lexists(directory):  # made before the shim, removed by it as the last thing it does
+    while os.path.lexists(directory):
+        waited = time.monotonic() - began
         try:
             return Shim.reconnect(directory)
-        except ConnectionRefusedError:  # its socket is there and it is not: killed
-            break
-        except (OSError, KeyError):
-            if time.monotonic() > deadline or _has_ended(container):
-                break
+        except ConnectionRefusedError:
+            is_dead = True
+        except FileNotFoundError:
+            is_dead = waited > START_PATIENCE
+        except (OSError, KeyError):  # it is ending: it has no pid to tell
+            is_dead = waited > END_PATIENCE
+        if _has_ended(container) and not is_dead:
+            return None
+        if is_dead:
+            supervision.bury(engine, container)
+        else:
             time.sleep(0.02)
     return None
 
@@ -133,8 +141,6 @@ def _settle(engine: Engine, container: Container, known: bool) -> None:
         end = end or records.Exit(exit_code=UNKNOWN_END)
     elif end is not None and end.finished_at == state.finished_at:
         end = None  # recorded already
-    if supervision.is_deserted(engine.paths.shim_directory(container.id)):
-        supervision.bury(engine, container)
     if end is not None:
         container.state = msgspec.structs.replace(state, status="running", has_been_started=True)
         supervision.ended(engine, container, end)
@@ -198,5 +204,6 @@ def _sweep_shim_directories(engine: Engine) -> None:
     """Remove what killed shims of containers that are gone have left; a living one cleans up after itself."""
     parent = os.path.dirname(engine.paths.shim_directory("x"))
     for name in set(os.listdir(parent)) - set(engine.containers):
-        if supervision.is_deserted(os.path.join(parent, name)):
-            shutil.rmtree(os.path.join(parent, name), ignore_errors=True)
+        directory = os.path.join(parent, name)
+        if supervision.is_deserted(directory) or not os.listdir(directory):
+            shutil.rmtree(directory, ignore_errors=True)

@@ -91,7 +91,7 @@ STORY: dict[str, tuple[str, int, str]] = {
         "the program would inherit the daemon's limits",
     ),
     "change identity": (
-        "capset(2), setgroups(2), setresgid(2), setresuid(2), PR_SET_NO_NEW_PRIVS, and the seccomp filter last",
+        "capset(2), setgroups(2), setresgid(2), setresuid(2), PR_SET_NO_NEW_PRIVS; the seccomp filter last",
         6,
         "root in the container would be root: it could load modules, change the clock, mount disks",
     ),

@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -56,7 +57,7 @@ def limits(room: Room) -> Iterator[cgroups.Cgroup]:
     """Make the cgroup that sandboxes run in: memory, processes, and no device but the harmless ones."""
     if os.geteuid() != 0:
         raise Unavailable("grading builds sandboxes, which needs root: run it with sudo")
-    group = cgroups.at(f"{PARENT}/{ids.new_id()[:12]}")
+    group = cgroups.at(f"{PARENT}/{ids.short(ids.random_id())}")
     group.create()
     try:
         group.apply(cgroups.Limits(memory=room.memory, pids=room.pids))
@@ -110,10 +111,9 @@ def _live(inside: Callable[[int], None], records: int, printed: int, join: list[
         tree.build(room.scratch)
         inside(records)
         code = 0
-    except BaseException as error:
+    except BaseException:
         with suppress(OSError):
-            notes = "; ".join(getattr(error, "__notes__", []))
-            os.write(records, json.dumps({"broken": f"{error} {notes}".strip()}).encode() + b"\n")
+            os.write(records, json.dumps({"broken": traceback.format_exc(limit=-4)}).encode() + b"\n")
     finally:
         os._exit(code)
 

@@ -124,7 +124,22 @@ def handed_over(chapter: Chapter, cuts: list[Cut]) -> list[tuple[str, str]]:
             about = (inspect.getdoc(value) or "").splitlines()[0]
             call = name + (str(inspect.signature(value)) if inspect.isfunction(value) else "")
             found.setdefault(call, about)
-    return sorted(found.items())
+    return [*sorted(found.items()), *_constants(cuts)]
+
+
+def _constants(cuts: list[Cut]) -> Iterator[tuple[str, str]]:
+    """Yield the constants that the functions take from minidock's modules, in one entry."""
+    found = set()
+    for one in cuts:
+        scope: dict[str, Any] = {}
+        exec("\n".join(one.imports), scope)
+        for node in ast.walk(ast.parse(one.text)):
+            name = ast.unparse(node) if isinstance(node, ast.Attribute | ast.Name) else ""
+            is_constant = name.rpartition(".")[2].isupper() and isinstance(_resolve(scope, name), int | str)
+            if is_constant and name.partition(".")[0] not in ("os", "signal", "fcntl", "errno"):
+                found.add(name)
+    if found:
+        yield "constants", ", ".join(sorted(found))
 
 
 def _is_ours(value: object) -> bool:
@@ -141,15 +156,22 @@ def _resolve(scope: dict[str, Any], name: str) -> Any:
 
 
 def _file(chapter: Chapter, cuts: list[Cut], head: str) -> str:
-    imports = sorted({line for one in cuts for line in one.imports}, key=_import_order)
+    imports = _joined({line for one in cuts for line in one.imports})
     standard = [line for line in imports if "minidock" not in line]
     ours = [line for line in imports if "minidock" in line]
     groups = ["\n".join(group) + "\n" for group in (standard, ours) if group]
     return "\n".join([head, *groups, "\n" + "\n\n".join(one.text for one in cuts)])
 
 
-def _import_order(line: str) -> tuple[bool, bool, str]:
-    return "minidock" in line, line.startswith("from"), line
+def _joined(lines: set[str]) -> list[str]:
+    """Sort import lines as ruff does, with one line for each module."""
+    names: dict[str, list[str]] = {}
+    for line in lines:
+        if line.startswith("from "):
+            module, _, name = line.removeprefix("from ").partition(" import ")
+            names.setdefault(module, []).append(name)
+    plain = sorted(line for line in lines if line.startswith("import "))
+    return [*plain, *(f"from {module} import {', '.join(sorted(names[module]))}" for module in sorted(names))]
 
 
 def _emptied(text: str) -> str:

@@ -40,7 +40,7 @@ def build(scratch_size: int, cgroup: cgroups.Hierarchy | None = None) -> None:
     _attach("tmpfs", "scratch", mode="1777", size=str(scratch_size))
     if cgroup is not None:
         _make_cgroups(cgroup)
-    for path in ("proc/sys", "proc/sysrq-trigger"):
+    for path in filter(os.path.exists, ("proc/sys", "proc/sysrq-trigger")):
         mounts.mount(path, path, None, mounts.MS_BIND)
         mounts.mount_setattr(mounts.AT_FDCWD, path, set=mounts.MOUNT_ATTR_RDONLY)
     mounts.pivot_root(".", ".")

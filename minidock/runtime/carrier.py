@@ -67,6 +67,7 @@ class Carrier:
         if master >= 0:
             self._terminal = master
             self._outputs[master] = STDOUT
+            self._close_stdin_once = False  # a terminal outlives its clients: the next one types into it too
             self._set_input(os.dup(master))
         for descriptor in self._outputs:
             os.set_blocking(descriptor, False)

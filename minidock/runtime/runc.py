@@ -19,13 +19,15 @@ USAGE = """\
 Usage: minidock-runc [--root DIR] [--log FILE] [--log-format text|json] COMMAND [OPTIONS] CONTAINER
 
 Commands:
-  create  [-b BUNDLE] [--pid-file FILE] [--console-socket PATH] [--preserve-fds N] ID   make a container, do
-  not start it start   ID                                      run the program of a created container run
-  [-b BUNDLE] [-d] [--pid-file FILE] [--console-socket PATH] ID   create, start, wait and delete state   ID
-  print the container's state as JSON kill    [-a] ID [SIGNAL]                        send a signal to the
-  container's init (default TERM) delete  [-f] ID                                 take away what a stopped
-  container holds exec    [-t] [-u UID[:GID]] [--cwd DIR] [-e NAME=VALUE] [-p PROCESS.json] [-d] [--pid-file
-  FILE] ID COMMAND... list    [-f table|json] [-q]                    list the containers
+  create [-b BUNDLE] [--pid-file FILE] [--console-socket PATH] ID       make a container, do not start it
+  start  ID                                                             run the program of a created one
+  run    [-b BUNDLE] [-d] [--pid-file FILE] [--console-socket PATH] ID  create, start, wait and delete
+  state  ID                                                             print its state as JSON
+  kill   [-a] ID [SIGNAL]                                               signal its init (default TERM)
+  delete [-f] ID                                                        take away what a stopped one holds
+  exec   [-t] [-d] [-u UID[:GID]] [--cwd DIR] [-e NAME=VALUE] [-p PROCESS.json] [--pid-file FILE]
+         ID COMMAND...                                                  run one more program in it
+  list   [-f table|json] [-q]                                           list the containers
 """
 
 

@@ -11,8 +11,8 @@ open_tree(2); Debian 12 has 6.1.
 
 import errno
 import os
-import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -27,6 +27,7 @@ from minidock.kernel.mounts import (
     open_tree,
 )
 from minidock.kernel.namespaces import CLONE_FS, CLONE_NEWNS, unshare
+from minidock.storage.trees import remove_tree
 
 VALUE_LENGTH_MAX = 255
 PAGE_SIZE = 4096
@@ -94,30 +95,14 @@ def mount_by_fsconfig(stack: Stack) -> int:
 
 def mount_in_thread(stack: Stack) -> int:
     """Mount with mount(2) in a thread that has a mount namespace and a working directory of its own."""
-    result: list[int | OSError] = []
-
-    def work() -> None:
-        try:
-            result.append(_mount_here(stack))
-        except OSError as error:
-            result.append(error)
-
-    thread = threading.Thread(target=work, name="overlay-mount")
-    thread.start()
-    thread.join()
-    outcome = result[0]
-    if isinstance(outcome, OSError):
-        raise outcome
-    return outcome
+    with ThreadPoolExecutor(1, "overlay-mount") as thread:
+        return thread.submit(_mount_here, stack).result()
 
 
 def forget_volatile(work: str) -> None:
     """Let a directory be mounted again that was mounted `volatile`; the caller knows that its data did
     not go through a crash."""
-    try:
-        os.rmdir(os.path.join(work, "work", "incompat", "volatile"))
-    except (FileNotFoundError, NotADirectoryError):
-        pass
+    remove_tree(os.path.join(work, "work", "incompat", "volatile"))
 
 
 def _mount_here(stack: Stack) -> int:
@@ -141,9 +126,7 @@ def _page(stack: Stack) -> Iterator[str]:
         room = PAGE_SIZE - 1 - len(lowers) - sum(len(option) + 1 for option in fixed)
         if stack.upper is not None and stack.work is not None:
             each = (room - len(",upperdir=,workdir=")) // 2
-            upper, work = (
-                _nameable(_escaped(path), each, opened, path) for path in (stack.upper, stack.work)
-            )
+            upper, work = (_nameable(path, each, opened) for path in (stack.upper, stack.work))
             fixed = [f"upperdir={upper}", f"workdir={work}", *fixed]
         data = ",".join([lowers, *fixed])
         if len(os.fsencode(data)) >= PAGE_SIZE:

@@ -58,6 +58,7 @@ def test_a_bad_name_is_400_and_a_taken_one_409(containers: Client) -> None:
     body = {"Image": IMAGE, "Cmd": ["true"]}
     assert containers.post("/containers/create?name=a%20b", body).status == 400
     assert containers.post("/containers/create?name=../../x", body).status == 400
+    assert containers.post("/containers/create?name=%FF%00", body).status == 400
     identifier = containers.create("true", name="minidock-api-taken")
     answer = containers.post("/containers/create?name=minidock-api-taken", body)
     assert answer.status == 409

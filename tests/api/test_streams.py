@@ -91,7 +91,7 @@ def test_attach_before_start_loses_nothing(containers: Client) -> None:
 
 
 def test_no_start_slips_in_between_the_answer_and_the_attachment(containers: Client, rounds: int) -> None:
-    for _ in range(10 * rounds):
+    for _ in range(3 * rounds):
         identifier = containers.create("echo", "heard", host={"AutoRemove": True})
         with contextlib.closing(Attached(containers, identifier, OUTPUT)) as attached:
             containers.start(identifier)

@@ -1,6 +1,7 @@
 """_ping, version, info, events and what is refused, over the socket."""
 
 import contextlib
+import secrets
 import threading
 import time
 from typing import Any
@@ -127,9 +128,10 @@ def test_events_are_filtered(containers: Client) -> None:
 
 
 def test_events_arrive_while_they_happen(containers: Client) -> None:
-    with contextlib.closing(containers.begin("GET", "/events")) as response:
+    label = secrets.token_hex(8)
+    with contextlib.closing(containers.begin("GET", f'/events?filters={{"label":["{label}"]}}')) as response:
         assert response.status == 200
-        creating = threading.Thread(target=containers.create, args=("true",))
+        creating = threading.Thread(target=containers.create, args=("true",), kwargs={"Labels": {label: ""}})
         creating.start()
         line = response.readline()
         creating.join()

@@ -49,7 +49,8 @@ IMAGE
 --oom-kill-disable --oom-score-adj 9 IMAGE
 -m 1.5g --memory-swap 2GiB --pids-limit -1 --shm-size 1g IMAGE
 --mount type=bind,src=/a,dst=/b,readonly,bind-propagation=rshared IMAGE
---mount type=volume,source=v,target=/t,volume-nocopy=true,volume-driver=x,volume-opt=a=b,volume-label=l=m IMAGE
+--mount type=volume,source=v,target=/t,volume-nocopy=true,volume-driver=x,volume-opt=a=b IMAGE
+--mount type=volume,source=v,target=/t,volume-label=l=m,volume-subpath=s IMAGE
 --mount type=tmpfs,dst=/t,tmpfs-size=64m,tmpfs-mode=1777 --mount dst=/b IMAGE
 --name foo_1 --platform linux/arm64 --privileged --read-only --rm --runtime crun IMAGE
 -p 80 -p 8080:80 -p 127.0.0.1:81:82/udp -p 1000-1002:2000-2002 -p [::1]:80:80 -P IMAGE
@@ -152,6 +153,8 @@ def meaning(value: Any) -> Any:
         kept = {name: meaning(item) for name, item in value.items()}
         if kept.get("MemorySwappiness") == -1:
             del kept["MemorySwappiness"]
+        if kept.get("Binds"):
+            kept["Binds"].sort()  # docker keeps them in a map: its order is random
         return {name: item for name, item in kept.items() if item not in (None, "", 0, False, {}, [], [0, 0])}
     return [meaning(item) for item in value] if isinstance(value, list) else value
 

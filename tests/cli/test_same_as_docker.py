@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -75,8 +76,8 @@ save
 save -o /no-such-directory/x IMAGE
 pause nope-nope
 events --since 1 --until x
-events --since 1h --until 1s --filter container=PREFIX-done
-events --since 1h --until 1s --filter container=PREFIX-done --format '{{.Action}} {{.Actor.ID}}'
+events --since 1h --until UNTIL --filter container=PREFIX-done
+events --since 1h --until UNTIL --filter container=PREFIX-done --format '{{.Action}} {{.Actor.ID}}'
 version -f '{{.Server.Version}}'
 info -f '{{.Driver}} {{.NCPU}}'
 run -it IMAGE true
@@ -100,8 +101,8 @@ DAEMON_NAME = re.compile(rb"[Mm]inidock(?!-cli-test)")
 
 
 @pytest.fixture(scope="module")
-def prefix(host: str, image: str, docker28: str) -> Iterator[str]:
-    """Yield a name prefix of two containers: one runs, one has ended with 3."""
+def prefix(host: str, image: str, docker28: str) -> Iterator[tuple[str, str]]:
+    """Yield a name prefix of two containers, one of which has ended with 3, and the time after that."""
     from tests.cli.conftest import MINIDOCK, _run, environment
 
     chosen = f"same{os.urandom(4).hex()}"
@@ -113,13 +114,18 @@ def prefix(host: str, image: str, docker28: str) -> Iterator[str]:
     labels = ["-l", "a=<b> & c", "-l", "d=e"]
     script = "echo one; echo two; echo three >&2; sleep 0.1; exit 3"
     run("run", "--name", f"{chosen}-done", *labels, "--network", "none", image, "sh", "-c", script)
-    yield chosen
+    yield chosen, f"{time.time():.9f}"
     run("rm", "-f", f"{chosen}-up", f"{chosen}-done")
 
 
 @pytest.mark.parametrize("line", READING)
-def test_both_print_the_same(line: str, prefix: str, image: str, minidock: Run, docker: Run) -> None:
-    words = shlex.split(line.replace("PREFIX", prefix).replace("IMAGE", image))
+def test_both_print_the_same(
+    line: str, prefix: tuple[str, str], image: str, minidock: Run, docker: Run
+) -> None:
+    names = {"PREFIX": prefix[0], "UNTIL": prefix[1], "IMAGE": image}
+    for placeholder, value in names.items():
+        line = line.replace(placeholder, value)
+    words = shlex.split(line)
     for _ in range(3):  # "2 seconds ago" may become 3 between the two
         ours, theirs = minidock(*words), docker(*words)
         found = [plain(answer.stdout + b"\0" + answer.stderr) for answer in (ours, theirs)]

@@ -5,17 +5,7 @@ import pytest
 from tests.cli.conftest import MINIDOCK, Recorder, environment
 
 # each costs more than the whole of `ps`, or draws in something that does
-STANDARD = {
-    "argparse",
-    "dataclasses",
-    "email",
-    "http",
-    "inspect",
-    "logging",
-    "socket",
-    "subprocess",
-    "tempfile",
-}
+STANDARD = {"argparse", "dataclasses", "email", "enum", "http", "inspect", "json", "logging", "re", "socket"}
 OTHERS = {"minidock.api", "minidock.engine", "minidock.formats.gotemplate", "minidock.paths", "msgspec"}
 TOO_HEAVY = STANDARD | OTHERS | {"typing", "urllib"}
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -26,7 +27,7 @@ class Bench:
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
-        self.cgroup_parent = f"/minidock-test-{uuid.uuid4().hex[:12]}"
+        self.cgroup_parent = f"/minidock-engine-test-{uuid.uuid4().hex[:12]}"
         self.configuration = Configuration(
             Paths(os.path.join(directory, "data"), os.path.join(directory, "exec")),
             cgroup_parent=self.cgroup_parent,
@@ -75,11 +76,16 @@ class Bench:
         for identifier in list(self.engine.containers):
             with contextlib.suppress(Exception):
                 lifecycle.remove(self.engine, identifier, force=True)
+        shims = os.path.dirname(self.engine.paths.shim_directory("x"))
+        deadline = time.monotonic() + PATIENCE
+        while os.listdir(shims):  # a shim tells of the end first and takes its cgroup away after that
+            assert time.monotonic() < deadline, f"shims are left: {os.listdir(shims)}"
+            time.sleep(0.01)
         hierarchy = self.engine.host.cgroups
         self.engine.close()
-        for directory in hierarchy.at(self.cgroup_parent).paths().values():
-            with contextlib.suppress(OSError):
-                os.rmdir(directory)
+        parent = hierarchy.at(self.cgroup_parent)
+        if parent.exists():
+            parent.delete()
         shutil.rmtree(self.directory)
 
 

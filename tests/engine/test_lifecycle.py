@@ -267,7 +267,8 @@ def test_what_the_user_asks_for_is_what_the_program_sees(bench: Bench, tmp_path:
     tmp_path.chmod(0o755)
     script = (
         "cat /b/token; echo; hostname; pwd; id -u; id -g; ulimit -n; cat /proc/sys/kernel/msgmax; "
-        "grep NoNewPrivs /proc/self/status; grep ' /t ' /proc/mounts; touch /x 2>&1; touch /b/x 2>&1; echo $HOME"
+        "grep NoNewPrivs /proc/self/status; grep ' /t ' /proc/mounts; "
+        "touch /x 2>&1; touch /b/x 2>&1; echo $HOME"
     )
     code, output = bench.run(
         "sh", "-c", script, hostname="box", working_dir="/w/d", user="1000:7", readonly_rootfs=True,

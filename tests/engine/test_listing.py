@@ -30,7 +30,7 @@ def family(bench: Bench) -> dict[str, str]:
 
 def shown(bench: Bench, **filters: list[str]) -> list[str]:
     wanted = {name.replace("_", "-"): values for name, values in filters.items()}
-    return [line.names[0][1:] for line in listing.summaries(bench.engine, all=True, filters=wanted)]
+    return [line.names[0][1:] for line in listing.summaries(bench.engine, show_all=True, filters=wanted)]
 
 
 def test_only_what_runs_is_shown_and_everything_with_all(bench: Bench, family: dict[str, str]) -> None:
@@ -83,7 +83,7 @@ def test_a_bad_filter_is_refused(bench: Bench, filters: dict[str, list[str]], me
 
 
 def test_a_line_says_what_docker_says(bench: Bench, family: dict[str, str]) -> None:
-    (line,) = listing.summaries(bench.engine, filters={"name": ["bad"]}, all=True)
+    (line,) = listing.summaries(bench.engine, filters={"name": ["bad"]}, show_all=True)
     assert line.command == "sh -c 'exit 3'"
     assert line.image == "hostbox"
     assert line.state == "exited"

@@ -27,13 +27,21 @@ def start(name, command, **host):
     made = creation.create(engine, config, HostConfig(**host), NetworkingConfig(), name)
     lifecycle.start(engine, made.id)
 start("runs", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done")
-start("ends", "while [ ! -e /go ]; do sleep 0.01; done; echo last words; exit 5", binds=[f"{data}/../go:/go_dir"])
-start("goes", "while [ ! -e /go_dir/go ]; do sleep 0.01; done", auto_remove=True, binds=[f"{data}/../go:/go_dir"])
+binds = [f"{data}/../go:/go"]
+start("ends", "while [ ! -e /go/go ]; do sleep 0.01; done; echo last words; exit 5", binds=binds)
+start("goes", "while [ ! -e /go/go ]; do sleep 0.01; done", auto_remove=True, binds=binds)
 start("paused", "sleep 100")
 lifecycle.pause(engine, "paused")
 print("ready", flush=True)
 time.sleep(600)
 """
+
+
+def wait_until_gone(pid: int) -> None:
+    deadline = time.monotonic() + 10
+    while os.path.exists(f"/proc/{pid}"):
+        assert time.monotonic() < deadline, f"process {pid} is still there"
+        time.sleep(0.01)
 
 
 def kill_a_daemon_with_containers(bench: Bench) -> None:
@@ -43,7 +51,7 @@ def kill_a_daemon_with_containers(bench: Bench) -> None:
     arguments = [
         sys.executable,
         "-c",
-        DAEMON.replace("! -e /go ", "! -e /go_dir/go "),
+        DAEMON,
         paths.data_root,
         paths.exec_root,
     ]
@@ -137,7 +145,7 @@ def test_a_damaged_record_is_quarantined_and_the_rest_goes_on(fresh_bench: Bench
     engine = bench.reopen()
     assert "moved to" in engine.problems[0]
     assert list(engine.containers) == [sound]
-    assert not os.path.exists(f"/proc/{pid}")  # nobody could have stopped it any more
+    wait_until_gone(pid)  # nobody could have stopped it any more
     bench.create("true", name="broken")
 
 
@@ -164,10 +172,7 @@ def test_a_shim_lost_between_two_daemons_means_137(fresh_bench: Bench) -> None:
     bench.engine = Engine.open(bench.configuration)
     state = inspection.inspect(bench.engine, identifier).state
     assert (state.status, state.exit_code, state.error) == ("exited", 137, "shim lost")
-    deadline = time.monotonic() + 10
-    while os.path.exists(f"/proc/{pid}"):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until_gone(pid)
 
 
 def test_unfinished_directories_are_swept(fresh_bench: Bench) -> None:
@@ -184,3 +189,16 @@ def test_unfinished_directories_are_swept(fresh_bench: Bench) -> None:
 def test_two_engines_never_share_a_data_root(fresh_bench: Bench) -> None:
     with pytest.raises(Conflict, match="another engine is running with the data root"):
         Engine.open(fresh_bench.configuration)
+
+
+def test_a_start_that_never_reached_the_spawner_is_forgotten(fresh_bench: Bench) -> None:
+    bench = fresh_bench
+    identifier = bench.create("true")
+    directory = bench.engine.paths.shim_directory(identifier)
+    bench.engine.close()
+    os.makedirs(directory)
+    bench.engine = Engine.open(bench.configuration)
+    assert not os.path.exists(directory)
+    assert containers.find(bench.engine, identifier).status == "created"
+    lifecycle.start(bench.engine, identifier)
+    assert bench.wait(identifier).status_code == 0

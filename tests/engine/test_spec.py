@@ -26,7 +26,8 @@ from minidock.runtime import bundle
 def record(config: dict[str, Any] | None = None, **host: Any) -> ContainerRecord:
     members = {"ipc_mode": "private", "network_mode": "none", "cgroupns_mode": "host", **host}
     return ContainerRecord(
-        id="a" * 64, name="web", created="", image="", image_name="", layers=[], path="sh", args=["-c", "true"],
+        id="a" * 64, name="web", created="", image="", image_name="", layers=[],
+        path="sh", args=["-c", "true"],
         config=ContainerConfig(hostname="box", **(config or {})), host_config=HostConfig(**members),
         networking=NetworkingConfig(),
     )  # fmt: skip
@@ -230,10 +231,12 @@ def test_a_mount_of_the_user_replaces_a_fixed_one_and_deep_ones_come_last() -> N
 
 
 def test_a_tmpfs_is_safe_unless_said_otherwise() -> None:
-    found = mounts(build(tmpfs={"/t": "size=1m,exec"}, mounts=[
-        Mount(type="tmpfs", target="/q", read_only=True, tmpfs_options=TmpfsOptions(size_bytes=4096, mode=0o1777)),
+    options = TmpfsOptions(size_bytes=4096, mode=0o1777)
+    wanted = [
+        Mount(type="tmpfs", target="/q", read_only=True, tmpfs_options=options),
         Mount(type="bind", source="/srv", target="/b", bind_options=BindOptions(non_recursive=True)),
-    ]))  # fmt: skip
+    ]
+    found = mounts(build(tmpfs={"/t": "size=1m,exec"}, mounts=wanted))
     assert found["/t"]["options"] == ["noexec", "nosuid", "nodev", "size=1m", "exec"]
     assert found["/q"]["options"] == ["noexec", "nosuid", "nodev", "size=4096", "mode=1777", "ro"]
     assert found["/b"]["options"] == ["bind", "rprivate"]

@@ -160,8 +160,9 @@ def test_an_empty_source_and_an_option_with_a_comma_do_not_shift_the_fields(
         assert "size=128k" in mount.super_options
         lower = layers / "stage" / "a,b"
         lower.mkdir()
-        tree = mounts.detached("overlay", [("lowerdir", f"{lower}:{layers / 'other'}")])
-        mounts.move_mount(tree, layers / "stage")
+        # By mount(2): before 6.5 overlayfs has no fsconfig of its own, and the generic one refuses commas.
+        escaped = str(lower).replace(",", "\\,")
+        mounts.mount("overlay", layers / "stage", "overlay", 0, f"lowerdir={escaped}:{layers / 'other'}")
         assert f"lowerdir={lower}:{layers / 'other'}" in [
             option.replace("\\,", ",").replace("lowerdir+=", "lowerdir=")
             for option in at(layers / "stage")[0].super_options
@@ -395,7 +396,8 @@ def test_a_refused_option_carries_the_kernels_explanation() -> None:
 def test_a_refused_file_system_carries_the_kernels_explanation() -> None:
     with pytest.raises(OSError, match="create") as caught:
         mounts.detached("ext4", [("source", "/no/such/disk")])
-    assert "error: /no/such/disk: Can't lookup blockdev" in caught.value.__notes__
+    # "Can't open blockdev" in 6.1, "Can't lookup blockdev" since 6.6.
+    assert any(note.startswith("error: /no/such/disk: Can't ") for note in caught.value.__notes__)
 
 
 def test_overlayfs_explains_a_refused_layer_in_the_kernel_log_only(tmp_path: Path) -> None:

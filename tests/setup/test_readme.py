@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from setup import client
 from setup.stage import Stage
 
 README = Path(__file__).parents[2] / "README.md"
@@ -44,15 +43,14 @@ def agrees(expected: str, shown: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def stage(tmp_path_factory: pytest.TempPathFactory, docker_clients: list[str]) -> Iterator[Stage]:
     """Start an engine of this checkout, and let `sudo` mean nothing: the tests are root already."""
-    docker = client.find()
-    assert docker, "./test unpacks a docker client"
+    assert docker_clients, "./test unpacks a docker client"
     program = tmp_path_factory.mktemp("bin") / "minidock"
     body = "import sys\nfrom minidock.cli.main import main\nsys.exit(main())\n"
     program.write_text(f"#!{sys.executable} -I\n{body}")
     program.chmod(0o755)
-    with Stage(str(program), docker) as engine:
+    with Stage(str(program), docker_clients[0]) as engine:
         sudo = engine.directory / "bin" / "sudo"
         sudo.write_text('#!/bin/sh\nexec "$@"\n')
         sudo.chmod(0o755)

@@ -1,0 +1,254 @@
+"""Chapter 1's checks: the program is looked at from outside, in /proc, after execve."""
+
+import fcntl
+import os
+import signal
+
+from minidock.learn.bench import Bench
+from minidock.learn.wrong import expect
+
+CAT = "/bin/cat"  # it waits for its input, so that there is time to look at it
+RESERVED = 300
+
+
+def _waiting_pipes():
+    """Return descriptors on which a program waits: its input never ends."""
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    os.set_inheritable(writing, False)
+    return reading, writing
+
+
+def _cat(bench: Bench, prepare=lambda: None, arguments=(CAT,), environment=None):
+    """Return a body that becomes `cat` with a pipe as its input."""
+    reading, writing = _waiting_pipes()
+
+    def body(piece):
+        prepare()
+        sink = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
+        piece.execute(list(arguments), {} if environment is None else environment, [reading, sink, sink])
+
+    return body
+
+
+def check_descriptors_arrive_in_their_order(bench: Bench) -> None:
+    """The given descriptors are the process's 0, 1, 2, whatever their numbers were."""
+    order = bench.random.choice([(1, 2, 0), (2, 0, 1), (1, 0, 2), (2, 1, 0)])
+    names = [f"{bench.scratch}/{bench.token()}" for _ in range(3)]
+
+    def body(piece):
+        for number, name in enumerate(names):
+            file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+            os.dup2(file, number)
+        piece.connect(list(order))
+
+    contract = f"connect({list(order)}) makes these, in this order, the descriptors 0, 1, 2"
+    with bench.start(body) as subject:
+        bench.value(subject, "connect", contract)
+        found = bench.eyes.descriptors(subject.pid)
+    for number, given in enumerate(order):
+        expect(
+            found.get(number) == names[given],
+            f"descriptor {number} is what {given} was: {names[given]}",
+            found.get(number, "nothing open there"),
+            f"was {given} still itself when it was copied, or already overwritten? {bench.where('connect')}",
+        )
+
+
+def check_connect_leaves_no_copies(bench: Bench) -> None:
+    """After connect nothing more is open than before, and only 0, 1, 2 outlive an exec."""
+    reading, writing = _waiting_pipes()
+
+    def body(piece):
+        before = sorted(os.listdir("/proc/self/fd"))
+        piece.connect([reading, writing, writing])
+        flags = [fcntl.fcntl(number, fcntl.F_GETFD) & fcntl.FD_CLOEXEC for number in range(3)]
+        return [before, sorted(os.listdir("/proc/self/fd")), flags]
+
+    with bench.start(body) as subject:
+        before, after, _ = bench.value(subject, "connect", "connect returns")
+    more = sorted(set(after) - set(before), key=int)
+    expect(
+        not more,
+        "connect opens nothing that stays open",
+        f"descriptors {', '.join(more)} are new",
+        f"a copy that was moved out of the way is not needed any more and must be closed; {bench.where('connect')}",
+    )
+
+
+def check_the_program_has_its_descriptors(bench: Bench) -> None:
+    """The program's own 0, 1, 2 are the given ones and outlive execve."""
+    reading, writing = _waiting_pipes()
+    inode = os.fstat(reading).st_ino
+
+    def body(piece):
+        sink = os.open("/dev/full", os.O_WRONLY | os.O_CLOEXEC)
+        piece.execute([CAT], {}, [reading, sink, sink])
+
+    contract = "execute becomes the program, with the given descriptors as 0, 1, 2"
+    with bench.start(body) as subject:
+        pid = bench.program(subject, "execute", contract)
+        bench.wait_until(lambda: bench.eyes.link(f"{pid}/exe").endswith("/cat"), 1)
+        found = bench.eyes.descriptors(pid)
+    wanted = {0: f"pipe:[{inode}]", 1: "/dev/full", 2: "/dev/full"}
+    for number, target in wanted.items():
+        expect(
+            found.get(number) == target,
+            f"the program's descriptor {number} is {target}",
+            found.get(number, "closed: it did not outlive execve"),
+            f"{bench.where('execute')}: connect() before execve; dup2's copies must be inheritable",
+        )
+
+
+def check_nothing_else_is_open(bench: Bench) -> None:
+    """The program inherits no other descriptor, whatever its number."""
+    number = bench.random.randrange(RESERVED, RESERVED + 400)
+
+    def leak():
+        leaked = os.open("/etc", os.O_RDONLY)
+        os.dup2(leaked, number, inheritable=True)
+        os.dup2(leaked, 7, inheritable=True)
+
+    with bench.start(_cat(bench, leak)) as subject:
+        pid = bench.program(subject, "execute", "execute becomes the program")
+        bench.wait_until(lambda: bench.eyes.link(f"{pid}/exe").endswith("/cat"), 1)
+        found = bench.eyes.descriptors(pid)
+    extra = {key: value for key, value in found.items() if key > 2}
+    expect(
+        not extra,
+        "the program has 0, 1, 2 open and nothing else",
+        ", ".join(f"{key} -> {value}" for key, value in extra.items()),
+        f"everything from 3 up to the highest number must be close-on-exec; {bench.where('execute')}",
+    )
+
+
+def check_signals_are_restored(bench: Bench) -> None:
+    """The program starts with no signal ignored and none blocked."""
+    some = bench.random.sample([signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGQUIT], 2)
+
+    def spoil():
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        signal.signal(some[0], signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [some[1]])
+
+    with bench.start(_cat(bench, spoil)) as subject:
+        pid = bench.program(subject, "execute", "execute becomes the program")
+        bench.wait_until(lambda: bench.eyes.link(f"{pid}/exe").endswith("/cat"), 1)
+        status = bench.eyes.status(pid)
+    for field, word in (("SigIgn", "ignored"), ("SigBlk", "blocked")):
+        mask = int(status[field], 16)
+        names = [signal.Signals(n).name for n in range(1, 32) if mask >> (n - 1) & 1]
+        expect(
+            mask == 0,
+            f"{field} is 0 in the program's /proc/PID/status",
+            f"{status[field]}: {', '.join(names)} {word}",
+            f"ignored and blocked signals survive execve: restore them just before it; {bench.where('execute')}",
+        )
+
+
+def check_arguments_arrive_unchanged(bench: Bench) -> None:
+    """Every argument arrives byte for byte: blanks, quotes, an empty one, bytes that are no text."""
+    odd = [f"{bench.token()}  two blanks", "", 'a "quoted" $HOME *', b"\xff\xfe raw".decode(errors="surrogateescape")]
+    bench.random.shuffle(odd)
+    given = [CAT, "-", *odd]
+
+    with bench.start(_cat(bench, arguments=given)) as subject:
+        pid = bench.program(subject, "execute", "execute becomes the program with these arguments")
+        bench.wait_until(lambda: bench.eyes.link(f"{pid}/exe").endswith("/cat"), 1)
+        found = bench.eyes.read(f"{pid}/cmdline").split(b"\0")[:-1]
+    wanted = [os.fsencode(each) for each in given]
+    expect(
+        found == wanted,
+        f"/proc/PID/cmdline shows {wanted}",
+        str(found),
+        f"a list of arguments is not a line of text: never join or split it; {bench.where('execute')}",
+    )
+
+
+def check_the_environment_is_the_given_one(bench: Bench) -> None:
+    """The program gets the given environment and nothing of ours."""
+    secret, name = bench.token(), f"GIVEN_{bench.token()}"
+
+    def spoil():
+        os.environ["SECRET_OF_THE_ENGINE"] = secret
+
+    given = {name: "a=b c"}
+    with bench.start(_cat(bench, spoil, environment=given)) as subject:
+        pid = bench.program(subject, "execute", "execute becomes the program")
+        bench.wait_until(lambda: bench.eyes.link(f"{pid}/exe").endswith("/cat"), 1)
+        found = bench.eyes.read(f"{pid}/environ").decode().split("\0")[:-1]
+    expect(
+        found == [f"{name}=a=b c"],
+        f"the environment is {name}='a=b c' and nothing else",
+        ", ".join(found)[:300] or "(empty)",
+        f"pass the environment that was given, not os.environ; {bench.where('execute')}",
+    )
+
+
+def check_the_program_is_found_in_its_own_path(bench: Bench) -> None:
+    """A bare name is looked up in the PATH that the program will have, not in ours."""
+    directory, name = bench.directory(), f"prog-{bench.token()}"
+    os.symlink(CAT, f"{directory}/{name}")
+
+    def ours():
+        os.environ["PATH"] = "/usr/sbin:/usr/bin"
+
+    body = _cat(bench, ours, (name,), {"PATH": f"/nowhere:{directory}"})
+    with bench.start(body) as subject:
+        contract = f"execute finds {name} in {directory}, which is in the PATH of the environment given"
+        bench.program(subject, "execute", contract)
+
+
+def check_a_failure_comes_back_with_the_name(bench: Bench) -> None:
+    """A program that cannot be executed is an OSError naming it, and the way out is still open."""
+    name = f"/nowhere/{bench.token()}"
+
+    def body(piece):
+        piece.execute([name, "x"], {}, [0, 1, 2])
+
+    contract = f"execute raises OSError(ENOENT) with the name {name}"
+    with bench.start(body) as subject:
+        facts = bench.raised(subject, "execute", contract)
+        hint = f"an error must leave this function, and nothing may be closed before exec; {bench.where('execute')}"
+        expect(facts["errno"] == 2, contract, f"errno {facts['errno']}: {facts['message']}", hint)
+        expect(name in facts["filename"] + facts["message"], contract, facts["message"], hint)
+
+
+def _status(code: int = 0, by_signal: int = 0) -> int:
+    """Return the wait status of a real child that ended so."""
+    pid = os.fork()
+    if pid == 0:
+        if by_signal:
+            signal.signal(by_signal, signal.SIG_DFL) if by_signal not in (9, 19) else None
+            os.kill(os.getpid(), by_signal)
+            signal.pause()
+        os._exit(code)
+    return os.waitpid(pid, 0)[1]
+
+
+def check_an_exit_code_comes_back(bench: Bench) -> None:
+    """A program that exits with n gives n, for every n from 0 to 255."""
+    codes = [0, 255, *(bench.random.randrange(1, 128) for _ in range(2)), bench.random.randrange(128, 255)]
+    for code in codes:
+        status = _status(code)
+        got = bench.call("exit_code", status, contract=f"exit_code({status}) returns {code}")
+        expect(
+            got == code,
+            f"exit_code({status}) returns {code}: the child called exit({code})",
+            str(got),
+            f"the exit code is in the status's second byte ({status:#06x}); {bench.where('exit_code')}",
+        )
+
+
+def check_a_signal_becomes_128_and_its_number(bench: Bench) -> None:
+    """A program that signal n killed gives 128+n, with or without a core dump."""
+    for number in (*bench.random.sample([1, 2, 9, 10, 12, 13, 14, 15], 3), 6):
+        status = _status(by_signal=number) | (0x80 if number == 6 else 0)
+        name = signal.Signals(number).name
+        got = bench.call("exit_code", status, contract=f"exit_code({status}) returns {128 + number}")
+        expect(
+            got == 128 + number,
+            f"exit_code({status}) returns {128 + number}: the child was killed by {name} ({number})",
+            str(got),
+            f"the signal is in the low seven bits of the status ({status:#06x}), bit 7 says core dump; "
+            f"{bench.where('exit_code')}",
+        )

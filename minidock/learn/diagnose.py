@@ -1,0 +1,116 @@
+"""From an errno to its cause: which of the reasons that a man page lists is the one here.
+
+The manual gives pivot_root(2) five reasons for EINVAL. Which one it is stands in the process's own mountinfo at
+that moment, so it is read there, and the line is shown. mount(2), pivot_root(2), setns(2), proc(5).
+"""
+
+import errno
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+from minidock.learn.wrong import Wrong
+
+if TYPE_CHECKING:
+    from minidock.learn.bench import Bench
+    from minidock.learn.subject import Subject
+
+_CALL = re.compile(r"the system call was (\w+)\(2\)")
+
+
+def exception(bench: "Bench", subject: "Subject", facts: dict[str, Any], function: str, contract: str) -> Wrong:
+    """Word an exception that a learner's function raised, or let through."""
+    kind, message = facts["raised"], facts["message"]
+    where = bench.where(function)
+    if facts["line"]:
+        where = f"line {facts['line']} of {bench.piece.path}"
+        code = facts["code"] or _line(bench.piece.text, facts["line"])
+        where += f": {code.strip()}" if code else ""
+    if kind == "NotImplemented" + "Error":
+        return Wrong(contract, f"{function} is not written yet", bench.where(function))
+    if kind == "NotYours":
+        return Wrong(contract, message, bench.where(function))
+    if kind == "SyntaxError":
+        return Wrong(contract, f"the file is not Python: {message}", where)
+    if facts["errno"] is None:
+        return Wrong(contract, f"{kind}: {message}", where)
+    name = errno.errorcode.get(facts["errno"], str(facts["errno"]))
+    call = next((found[1] for note in facts["notes"] if (found := _CALL.search(note))), "")
+    seen = f"{call or function}: {name} ({os.strerror(facts['errno']).lower()})"
+    if facts["filename"]:
+        seen += f" for {facts['filename']}"
+    cause = _cause(bench, subject, call, name, facts["filename"])
+    return Wrong(contract, seen, f"{cause}; {where}" if cause else where)
+
+
+def leaked_mounts(gone: list[str], new: list[str]) -> str:
+    """Say why a bystander's mounts changed."""
+    if not gone and not new:
+        return ""
+    shared = next((line for line in [*gone, *new] if "shared:" in line), "")
+    peer = re.search(r"shared:\d+", shared)
+    return (
+        "the mounts were made or unmounted in a tree that still propagates"
+        + (f" ({peer[0]} is the peer group of both)" if peer else "")
+        + ": make the whole tree private or a slave first (MS_PRIVATE or MS_SLAVE, with MS_REC)"
+    )
+
+
+def _cause(bench: "Bench", subject: "Subject", call: str, name: str, path: str) -> str:
+    lines = bench.eyes.mountinfo(subject.pid)
+    if call == "pivot_root":
+        return _pivot_root(lines, name, os.path.realpath(path) if path not in ("", ".") else "", bench, subject)
+    if call == "setns" and name == "EINVAL":
+        return "the descriptor is not of the kind of namespace that the flag names"
+    if call in ("umount2", "mount") and name == "EINVAL":
+        return f"{path or 'the path'} is not a mount point; {_nearest(lines, path)}"
+    return ""
+
+
+def _pivot_root(lines: list[str], name: str, path: str, bench: "Bench", subject: "Subject") -> str:
+    target = path or bench.eyes.link(f"{subject.pid}/cwd")
+    mount = _mount_at(lines, target)
+    if name == "EBUSY":
+        return (
+            f"pivot_root says EBUSY when the new root lies on the mount of the present root: {target} is not a "
+            f"mount point of its own; {_nearest(lines, target)}"
+        )
+    if name != "EINVAL":
+        return ""
+    if mount is None:
+        return f"of the five causes of EINVAL yours is: {target} is not a mount point; {_nearest(lines, target)}"
+    if "shared:" in _tags(mount):
+        return f"of the five causes of EINVAL yours is: the new root itself is shared: {mount}"
+    parent = next((line for line in lines if line.split()[0] == mount.split()[1]), None)
+    if parent is not None and "shared:" in _tags(parent):
+        number, _, at = parent.split()[0], parent.split()[1], parent.split()[4]
+        tag = re.search(r"shared:\d+", parent)
+        return (
+            f"of the five causes of EINVAL yours is: the parent mount {number} `{at}` is {tag[0] if tag else ''}: "
+            f"{parent}"
+        )
+    return "of the five causes of EINVAL yours is: the place for the old root is not at or below the new root"
+
+
+def _nearest(lines: list[str], path: str) -> str:
+    """Show the mount on which `path` lies."""
+    best = max(
+        (line for line in lines if path == line.split()[4] or path.startswith(line.split()[4].rstrip("/") + "/")),
+        key=lambda line: len(line.split()[4]),
+        default="",
+    )
+    return f"the mount it lies on is: {best}" if best else "no mount of this process holds it"
+
+
+def _mount_at(lines: list[str], path: str) -> str | None:
+    found = [line for line in lines if line.split()[4] == path]
+    return found[-1] if found else None
+
+
+def _tags(line: str) -> str:
+    return " ".join(line.partition(" - ")[0].split()[6:])
+
+
+def _line(text: str, number: int) -> str:
+    lines = text.splitlines()
+    return lines[number - 1] if 0 < number <= len(lines) else ""

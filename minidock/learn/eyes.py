@@ -1,0 +1,92 @@
+"""The examiner's own view of the processes in its sandbox, which no unmount in there can take away.
+
+A detached procfs shows in nobody's mountinfo and is attached nowhere, so a learner's code cannot cover, unmount
+or even find it. proc(5), fsopen(2).
+"""
+
+import os
+from dataclasses import dataclass
+
+from minidock.kernel import mounts
+
+
+@dataclass(frozen=True)
+class View:
+    """What the witness sees of its surroundings."""
+
+    mounts: tuple[str, ...]
+    hostname: str
+    directory: str
+    processes: tuple[int, ...]
+
+
+class Eyes:
+    """A procfs of one's own; the file names are relative to it: `12/status`."""
+
+    def __init__(self) -> None:
+        tree = mounts.detached("proc", [])
+        try:
+            # A mount's own descriptor is O_PATH and cannot be listed: open its root.
+            self.descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree)
+        finally:
+            os.close(tree)
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+    def read(self, name: str) -> bytes:
+        file = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.descriptor)
+        try:
+            blocks = []
+            while block := os.read(file, 65536):
+                blocks.append(block)
+            return b"".join(blocks)
+        finally:
+            os.close(file)
+
+    def link(self, name: str) -> str:
+        return os.readlink(name, dir_fd=self.descriptor)
+
+    def descriptors(self, pid: int) -> dict[int, str]:
+        """Return the open descriptors of a process and what they are."""
+        folder = os.open(f"{pid}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.descriptor)
+        try:
+            return {int(name): os.readlink(name, dir_fd=folder) for name in os.listdir(folder)}
+        finally:
+            os.close(folder)
+
+    def status(self, pid: int) -> dict[str, str]:
+        """Return /proc/PID/status as a table."""
+        lines = (line.partition(":") for line in self.read(f"{pid}/status").decode().splitlines())
+        return {name: value.strip() for name, _, value in lines}
+
+    def mountinfo(self, pid: int) -> list[str]:
+        """Return the lines of the process's mountinfo as the kernel writes them."""
+        return self.read(f"{pid}/mountinfo").decode(errors="surrogateescape").splitlines()
+
+    def namespace(self, pid: int, file: str) -> str:
+        """Return a namespace's identity, like `uts:[4026531838]`; `file` as in /proc/PID/ns."""
+        return self.link(f"{pid}/ns/{file}")
+
+    def root_entries(self, pid: int) -> list[str]:
+        """Return what stands in the process's root directory."""
+        folder = os.open(f"{pid}/root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.descriptor)
+        try:
+            return sorted(os.listdir(folder))
+        finally:
+            os.close(folder)
+
+    def processes(self) -> list[int]:
+        return sorted(int(name) for name in os.listdir(self.descriptor) if name.isdecimal())
+
+    def parent(self, pid: int) -> int:
+        return int(self.status(pid)["PPid"])
+
+    def view(self, pid: int) -> View:
+        """Return what process `pid` (of the sandbox's namespaces) sees."""
+        return View(
+            mounts=tuple(self.mountinfo(pid)),
+            hostname=os.uname().nodename,
+            directory=self.link(f"{pid}/cwd"),
+            processes=tuple(self.processes()),
+        )

@@ -1,0 +1,98 @@
+"""Grading: every check in a fresh sandbox of its own, with random inputs, and a message for each that fails.
+
+A check that wrecks its sandbox therefore cannot spoil the next one's. No network, nothing to install, and a few
+hundredths of a second each.
+"""
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from minidock.errors import MinidockError
+from minidock.kernel import cgroups
+from minidock.learn import sandbox
+from minidock.learn.bench import Bench
+from minidock.learn.chapters import Chapter
+from minidock.learn.piece import Piece
+from minidock.learn.wrong import Wrong
+
+Check = Callable[[Bench], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One check's verdict; `expected`, `seen` and `look` are empty when it passed."""
+
+    check: str
+    about: str
+    passed: bool
+    expected: str = ""
+    seen: str = ""
+    look: str = ""
+    printed: str = ""
+    seed: int = 0
+
+
+class Grader:
+    """Grades pieces; make it with `grading`."""
+
+    def __init__(self, group: cgroups.Cgroup, room: sandbox.Room) -> None:
+        self._group = group
+        self._room = room
+
+    def grade(self, chapter: Chapter, piece: Piece, seed: int | None = None) -> list[Result]:
+        """Run all checks of `chapter` on `piece`; a chapter without checks is an error."""
+        checks = chapter.checks()
+        if not checks:
+            raise MinidockError(f"chapter {chapter.number} has no checks")
+        return [self.run(chapter, piece, check, seed) for check in checks]
+
+    def run(self, chapter: Chapter, piece: Piece, check: Check, seed: int | None = None) -> Result:
+        """Run one check in a sandbox."""
+        seed = secrets.randbits(32) if seed is None else seed
+        stay = sandbox.stay(lambda records: _examine(records, chapter, piece, check, seed), self._group, self._room)
+        about = (check.__doc__ or check.__name__).strip().splitlines()[0]
+        name = check.__name__.removeprefix("check_")
+        verdict = next((record for record in stay.records if "passed" in record), None)
+        broken = next((record["broken"] for record in stay.records if "broken" in record), None)
+        if broken is not None:
+            raise MinidockError(f"the sandbox could not be made or used: {broken}")
+        if verdict is None:
+            limit = f"{self._room.timeout:.0f} s"
+            seen = f"still running after {limit}: ended" if stay.timed_out else f"gone with status {stay.status}"
+            return Result(name, about, False, "the check ends", seen, printed=stay.printed, seed=seed)
+        return Result(name, about, **verdict, printed="" if verdict["passed"] else stay.printed, seed=seed)
+
+
+@contextmanager
+def grading(room: sandbox.Room | None = None) -> Iterator[Grader]:
+    """Yield a Grader; its cgroup goes with it."""
+    room = room or sandbox.Room()
+    with sandbox.limits(room) as group:
+        yield Grader(group, room)
+
+
+def _examine(records: int, chapter: Chapter, piece: Piece, check: Check, seed: int) -> None:
+    """Be the examiner, pid 1 of a sandbox."""
+    bench = Bench(piece, chapter, seed)
+    verdict: dict[str, object] = {"passed": True}
+    try:
+        try:
+            check(bench)
+        finally:
+            bench.finish()
+    except Wrong as wrong:
+        first = wrong.__context__ if isinstance(wrong.__context__, Wrong) else None
+        verdict = {"passed": False, **_words(first, wrong)}
+    os.write(records, json.dumps(verdict).encode() + b"\n")
+
+
+def _words(first: Wrong | None, last: Wrong) -> dict[str, str]:
+    """Return the words of a failure; when the check failed and the witness too, of both."""
+    if first is None:
+        return {"expected": last.expected, "seen": last.seen, "look": last.look}
+    look = "; ".join(filter(None, (first.look, f"besides, {last.seen}: {last.look}")))
+    return {"expected": first.expected, "seen": first.seen, "look": look}

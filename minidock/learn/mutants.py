@@ -1,0 +1,56 @@
+"""Mutants: small, realistic bugs, each a few lines changed in the solution.
+
+They prove the grader (each must fail, with a message that names the step) and they are the exercises of
+`learn break`. A mutant is a TOML file; it says what to change by the text itself, so that it breaks loudly when
+the engine's function changes.
+"""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from minidock.errors import Damaged
+from minidock.learn import source
+from minidock.learn.chapters import Chapter
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`why` explains the bug, `clue` is a word of the message by which a reader knows the faulty step."""
+
+    name: str
+    function: str
+    before: str
+    after: str
+    why: str
+    clue: str
+    harmless_to_host: bool = False  # a canary: it tries to do harm, and must fail like any other
+
+    def applied(self, text: str) -> str:
+        """Return the solution with the bug in it."""
+        if text.count(self.before) != 1:
+            raise Damaged(f"mutant {self.name}: its `before` stands {text.count(self.before)} times in the solution")
+        return text.replace(self.before, self.after)
+
+    def changed_line(self) -> str:
+        """Return the first line of the solution that the bug changes."""
+        after = self.after.splitlines()
+        for line in self.before.splitlines():
+            if line not in after:
+                return line.strip()
+        return self.before.splitlines()[0].strip()
+
+
+def load(chapter: Chapter) -> list[Mutant]:
+    """Return the chapter's mutants by name."""
+    return [_read(path) for path in sorted((chapter.directory / "mutants").glob("*.toml"))]
+
+
+def mutated(chapter: Chapter, mutant: Mutant) -> str:
+    """Return the chapter's solution with the bug in it."""
+    return mutant.applied(source.solution(chapter))
+
+
+def _read(path: Path) -> Mutant:
+    data = tomllib.loads(path.read_text())
+    return Mutant(name=path.stem, **data)
