@@ -1,5 +1,5 @@
 # The two commands of the README do the work; these targets only name them.
-.PHONY: demo test oracles soak bench uninstall
+.PHONY: demo test test-vm oracles soak bench docs uninstall
 
 demo:
 	./demo
@@ -10,6 +10,9 @@ test:
 oracles:
 	./test --oracles
 
+test-vm:
+	./test --vm
+
 soak:
 	./test --oracles --soak
 
@@ -17,6 +20,9 @@ bench:
 	./demo --setup-only
 	@if [ "$$(id -u)" = 0 ]; then /opt/minidock/venv/bin/python -B -m bench.run $(ARGS); \
 	else sudo /opt/minidock/venv/bin/python -B -m bench.run $(ARGS); fi
+
+docs:
+	@python3 docs/build.py $(ARGS)
 
 uninstall:
 	./demo --uninstall

@@ -35,13 +35,21 @@ def run_and_remove(machine: Machine) -> Iterator[Result]:
 
 
 def engine_alone(machine: Machine) -> Iterator[Result]:
-    """A created container's start, end and removal over one connection, beside `runc run` of the same."""
-    result = Result("start + wait + rm over the API; runc, crun: run", "ms", "under runc")
-    contestants = {e.name: _over_api(e) for e in machine.engines if e.host}
+    """A created container's start, end and removal over one connection: the engine without a command line."""
+    result = Result("start + wait + rm over the API", "ms", "")
+    take_turns(result, {e.name: _over_api(e) for e in machine.engines if e.host}, machine.turns)
+    yield result
+
+
+def one_bundle(machine: Machine) -> Iterator[Result]:
+    """One OCI bundle to its end: our warm runtime (spawner and shim), runc, crun, and minidock-runc cold."""
+    result = Result("run one OCI bundle; minidock: warm", "ms", "under runc")
     program = machine.minidock + "-runc"
-    for name, act in runtimes.commands(machine.bundle, program if Path(program).exists() else None):
-        contestants[name] = Contestant(act)
-    take_turns(result, contestants, machine.turns)
+    with runtimes.warm(machine.bundle) as act:
+        contestants = {"minidock": Contestant(act)}
+        for name, cold in runtimes.commands(machine.bundle, program if Path(program).exists() else None):
+            contestants[name] = Contestant(cold)
+        take_turns(result, contestants, machine.turns)
     yield result
 
 
@@ -141,6 +149,7 @@ def flood(machine: Machine) -> Iterator[Result]:
 ROWS: Mapping[str, Callable[[Machine], Iterator[Result]]] = {
     "run": run_and_remove,
     "engine": engine_alone,
+    "bundle": one_bundle,
     "cli": command_lines,
     "exec": execute,
     "many": many,

@@ -5,11 +5,14 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench import images
 from bench.dockerd import SEARCH
 from bench.engines import Failed
+from minidock.runtime.client import Spawner
+from minidock.runtime.requests import LaunchRequest
 
 NAMESPACES = ("pid", "mount", "ipc", "uts", "network")
 
@@ -46,6 +49,31 @@ def commands(directory: Path, minidock_runc: str | None) -> Iterator[tuple[str, 
     ):
         if program is not None:
             yield name, _runner(program, directory)
+
+
+@contextmanager
+def warm(directory: Path) -> Iterator[Callable[[], None]]:
+    """Yield the action that runs the bundle through a spawner of our own, as the engine does."""
+    spec = json.loads((directory / "config.json").read_text())
+    spec["root"]["path"] = str(directory / "rootfs")
+    counter = iter(range(1_000_000))
+    spawner = Spawner.start()
+
+    def act() -> None:
+        name = f"bench-{os.getpid()}-warm-{next(counter)}"
+        spec["linux"]["cgroupsPath"] = f"/{name}"
+        state = directory / name
+        state.mkdir()
+        shim = spawner.launch(LaunchRequest(name, str(state), str(state / "run"), spec))
+        end = shim.read_event()
+        shim.close()
+        if end is None or end["exit_code"]:
+            raise Failed(f"the warm runtime ended with {end}")
+
+    try:
+        yield act
+    finally:
+        spawner.close()
 
 
 def _runner(program: str, directory: Path) -> Callable[[], None]:

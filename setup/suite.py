@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from setup import client, environment, places, plan, privilege
+from setup import client, environment, places, plan, privilege, vm
 
 CHECKED = ("minidock", "setup", "bench")
 
@@ -16,6 +16,8 @@ def main(arguments: Sequence[str]) -> int:
     """Set up what is missing, run the checks and the tests, and return 0 when all of them passed."""
     options, rest = _parse(arguments)
     python = environment.resolve(options.python) if options.python else environment.base_python()
+    if options.vm:
+        return vm.main(rest, python, options.rounds)
     plan.carry_out(
         plan.for_tests(python, options.oracles), "./test", "run the tests, which make real containers"
     )
@@ -42,6 +44,11 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     parser.add_argument(
         "--fresh-machine", action="store_true", help="prove ./demo and ./test on a new minbase root"
+    )
+    parser.add_argument(
+        "--vm",
+        action="store_true",
+        help="run the tests in a virtual machine, and the tests of a whole machine",
     )
     parser.add_argument("--python", metavar="PATH", help="the Python to test with")
     return parser.parse_known_args(arguments)

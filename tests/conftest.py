@@ -14,7 +14,7 @@ import pytest
 
 NOT_RUN = pytest.StashKey[dict[str, int]]()
 # The marker of a case, and the option without which it does not run.
-ON_REQUEST = {"oracle": "--oracles", "fresh_machine": "--fresh-machine"}
+ON_REQUEST = {"oracle": "--oracles", "fresh_machine": "--fresh-machine", "vm": "--vm"}
 DEFAULT_ROUNDS = 10
 
 
@@ -33,6 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--fresh-machine", action="store_true", help="prove ./demo and ./test on a new minbase root"
     )
+    group.addoption("--vm", action="store_true", help="prove what only a whole virtual machine can show")
     group.addoption(
         "--oracles", action="store_true", help="run the cases that ask dockerd, podman, runc and other judges"
     )
@@ -42,6 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for line in (
         "oracle(*programs): asks these independent programs; runs only with --oracles",
         "fresh_machine: builds a minbase root and proves set-up in it; runs only with --fresh-machine",
+        "vm: needs the virtual machine of ./test --vm; runs only with --vm",
         "soak(number): how often this stress test repeats in full; less without --soak",
     ):
         config.addinivalue_line("markers", line)

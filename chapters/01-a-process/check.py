@@ -5,6 +5,7 @@ import os
 import signal
 
 from minidock.learn.bench import Bench
+from minidock.learn.subject import open_descriptors
 from minidock.learn.wrong import expect
 
 CAT = "/bin/cat"  # it waits for its input, so that there is time to look at it
@@ -20,7 +21,7 @@ def _waiting_pipes():
 
 def _cat(bench: Bench, prepare=lambda: None, arguments=(CAT,), environment=None):
     """Return a body that becomes `cat` with a pipe as its input."""
-    reading, writing = _waiting_pipes()
+    reading, _writing = _waiting_pipes()
 
     def body(piece):
         prepare()
@@ -59,25 +60,26 @@ def check_connect_leaves_no_copies(bench: Bench) -> None:
     reading, writing = _waiting_pipes()
 
     def body(piece):
-        before = sorted(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         piece.connect([reading, writing, writing])
         flags = [fcntl.fcntl(number, fcntl.F_GETFD) & fcntl.FD_CLOEXEC for number in range(3)]
-        return [before, sorted(os.listdir("/proc/self/fd")), flags]
+        return [before, open_descriptors(), flags]
 
     with bench.start(body) as subject:
         before, after, _ = bench.value(subject, "connect", "connect returns")
-    more = sorted(set(after) - set(before), key=int)
+    more = sorted(set(after) - set(before))
     expect(
         not more,
         "connect opens nothing that stays open",
-        f"descriptors {', '.join(more)} are new",
-        f"a copy that was moved out of the way is not needed any more and must be closed; {bench.where('connect')}",
+        f"descriptors {', '.join(map(str, more))} are new",
+        "a copy that was moved out of the way is not needed any more and must be closed; "
+        f"{bench.where('connect')}",
     )
 
 
 def check_the_program_has_its_descriptors(bench: Bench) -> None:
     """The program's own 0, 1, 2 are the given ones and outlive execve."""
-    reading, writing = _waiting_pipes()
+    reading, _writing = _waiting_pipes()
     inode = os.fstat(reading).st_ino
 
     def body(piece):
@@ -87,7 +89,7 @@ def check_the_program_has_its_descriptors(bench: Bench) -> None:
     contract = "execute becomes the program, with the given descriptors as 0, 1, 2"
     with bench.start(body) as subject:
         pid = bench.program(subject, "execute", contract)
-        bench.wait_until(lambda: bench.eyes.link(f"{pid}/exe").endswith("/cat"), 1)
+        bench.settle(pid, CAT)
         found = bench.eyes.descriptors(pid)
     wanted = {0: f"pipe:[{inode}]", 1: "/dev/full", 2: "/dev/full"}
     for number, target in wanted.items():
@@ -110,7 +112,7 @@ def check_nothing_else_is_open(bench: Bench) -> None:
 
     with bench.start(_cat(bench, leak)) as subject:
         pid = bench.program(subject, "execute", "execute becomes the program")
-        bench.wait_until(lambda: bench.eyes.link(f"{pid}/exe").endswith("/cat"), 1)
+        bench.settle(pid, CAT)
         found = bench.eyes.descriptors(pid)
     extra = {key: value for key, value in found.items() if key > 2}
     expect(
@@ -132,7 +134,7 @@ def check_signals_are_restored(bench: Bench) -> None:
 
     with bench.start(_cat(bench, spoil)) as subject:
         pid = bench.program(subject, "execute", "execute becomes the program")
-        bench.wait_until(lambda: bench.eyes.link(f"{pid}/exe").endswith("/cat"), 1)
+        bench.settle(pid, CAT)
         status = bench.eyes.status(pid)
     for field, word in (("SigIgn", "ignored"), ("SigBlk", "blocked")):
         mask = int(status[field], 16)
@@ -141,19 +143,25 @@ def check_signals_are_restored(bench: Bench) -> None:
             mask == 0,
             f"{field} is 0 in the program's /proc/PID/status",
             f"{status[field]}: {', '.join(names)} {word}",
-            f"ignored and blocked signals survive execve: restore them just before it; {bench.where('execute')}",
+            "ignored and blocked signals survive execve: restore them just before it; "
+            f"{bench.where('execute')}",
         )
 
 
 def check_arguments_arrive_unchanged(bench: Bench) -> None:
     """Every argument arrives byte for byte: blanks, quotes, an empty one, bytes that are no text."""
-    odd = [f"{bench.token()}  two blanks", "", 'a "quoted" $HOME *', b"\xff\xfe raw".decode(errors="surrogateescape")]
+    odd = [
+        f"{bench.token()}  two blanks",
+        "",
+        'a "quoted" $HOME *',
+        b"\xff\xfe raw".decode(errors="surrogateescape"),
+    ]
     bench.random.shuffle(odd)
     given = [CAT, "-", *odd]
 
     with bench.start(_cat(bench, arguments=given)) as subject:
         pid = bench.program(subject, "execute", "execute becomes the program with these arguments")
-        bench.wait_until(lambda: bench.eyes.link(f"{pid}/exe").endswith("/cat"), 1)
+        bench.settle(pid, CAT)
         found = bench.eyes.read(f"{pid}/cmdline").split(b"\0")[:-1]
     wanted = [os.fsencode(each) for each in given]
     expect(
@@ -174,7 +182,7 @@ def check_the_environment_is_the_given_one(bench: Bench) -> None:
     given = {name: "a=b c"}
     with bench.start(_cat(bench, spoil, environment=given)) as subject:
         pid = bench.program(subject, "execute", "execute becomes the program")
-        bench.wait_until(lambda: bench.eyes.link(f"{pid}/exe").endswith("/cat"), 1)
+        bench.settle(pid, CAT)
         found = bench.eyes.read(f"{pid}/environ").decode().split("\0")[:-1]
     expect(
         found == [f"{name}=a=b c"],
@@ -207,8 +215,8 @@ def check_a_failure_comes_back_with_the_name(bench: Bench) -> None:
 
     contract = f"execute raises OSError(ENOENT) with the name {name}"
     with bench.start(body) as subject:
-        facts = bench.raised(subject, "execute", contract)
-        hint = f"an error must leave this function, and nothing may be closed before exec; {bench.where('execute')}"
+        hint = "an error must leave this function, and nothing may be closed before exec"
+        facts = bench.raised(subject, "execute", contract, hint)
         expect(facts["errno"] == 2, contract, f"errno {facts['errno']}: {facts['message']}", hint)
         expect(name in facts["filename"] + facts["message"], contract, facts["message"], hint)
 

@@ -9,7 +9,7 @@ import msgspec
 from minidock.api.exchange import JSON, Exchange, Reply, json_reply, no_content
 from minidock.api.faults import error_reply
 from minidock.api.wire import from_wire, to_wire
-from minidock.engine import containers, creation, inspection, lifecycle, listing, waiting
+from minidock.engine import containers, creation, inspection, lifecycle, listing, processes, prune, updating, waiting
 from minidock.engine.engine import Engine
 from minidock.engine.model import ContainerConfig, HostConfig, NetworkingConfig
 from minidock.errors import InvalidParameter, MinidockError, NotFound, Unsupported
@@ -109,6 +109,11 @@ def remove(engine: Engine, exchange: Exchange, name: str) -> Reply:
     return no_content()
 
 
+def prune_stopped(engine: Engine, exchange: Exchange) -> Reply:
+    """POST /containers/prune."""
+    return json_reply(to_wire(prune.prune_containers(engine, exchange.query.filters())))
+
+
 def resize(engine: Engine, exchange: Exchange, name: str) -> Reply:
     """POST /containers/{name}/resize: `h` rows, `w` columns."""
     rows, columns = exchange.query.integer("h"), exchange.query.integer("w")
@@ -116,6 +121,18 @@ def resize(engine: Engine, exchange: Exchange, name: str) -> Reply:
         raise InvalidParameter("invalid resize: both h (rows) and w (columns) are needed")
     lifecycle.resize(engine, name, rows, columns)
     return no_content(200)
+
+
+def top(engine: Engine, exchange: Exchange, name: str) -> Reply:
+    """GET /containers/{name}/top."""
+    return json_reply(to_wire(processes.top(engine, name, exchange.query.text("ps_args"))))
+
+
+def update(engine: Engine, exchange: Exchange, name: str) -> Reply:
+    """POST /containers/{name}/update."""
+    wanted, unknown = from_wire(HostConfig, exchange.json())
+    warnings = [f"The field {field} is not known to this engine and has no effect." for field in unknown]
+    return json_reply({"Warnings": [*warnings, *updating.update(engine, name, wanted)]})
 
 
 def wait(engine: Engine, exchange: Exchange, name: str) -> None:

@@ -1,7 +1,9 @@
 """The options of `minidock daemon`, in dockerd's spelling where dockerd has them."""
 
 import argparse
+import ipaddress
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,8 +12,7 @@ from minidock.errors import InvalidParameter
 from minidock.paths import DEFAULT_DATA_ROOT, DEFAULT_EXEC_ROOT, Paths
 
 DEFAULT_GROUP = "docker"
-WITHOUT_EFFECT = ("bridge", "bip")
-"""Accepted, since scripts that run many engines set them, and warned about until there are networks."""
+BRIDGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,11 @@ def parse_options(arguments: Sequence[str]) -> DaemonOptions:
         debug=values.debug,
         log_options=dict(_pair(option, "--log-opt") for option in values.log_opt),
         replacements=tuple(_replacement(text) for text in values.replace),
+        bridge=_bridge(values.bridge),
+        bip=_bip(values.bip),
     )
-    ignored = [
-        f"--{name}={getattr(values, name)}" for name in WITHOUT_EFFECT if getattr(values, name) is not None
-    ]
-    warnings = tuple(f"{option} has no effect yet: this version has no networks" for option in ignored)
     pid_file = os.path.abspath(values.pidfile) if values.pidfile else paths.pid_file
-    return DaemonOptions(configuration, tuple(values.host), values.group, pid_file, warnings)
+    return DaemonOptions(configuration, tuple(values.host), values.group, pid_file)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,8 +86,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="cgroup below which containers get theirs",
     )
-    add("--bridge", metavar="NAME", help="the default network's bridge (no effect yet)")
-    add("--bip", metavar="CIDR", help="the bridge's address (no effect yet)")
+    add("--bridge", metavar="NAME", default="", help='the default bridge; "none": a loopback only')
+    add("--bip", metavar="CIDR", default="", help="the bridge's address and prefix length")
     add(
         "--label",
         action="append",
@@ -112,6 +111,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("-D", "--debug", action="store_true", help="log every request that fails")
     return parser
+
+
+def _bridge(name: str) -> str:
+    if name and not BRIDGE_NAME.fullmatch(name):
+        raise InvalidParameter(f"invalid --bridge {name!r}: expected a link's name, at most 15 characters")
+    return name
+
+
+def _bip(text: str) -> str:
+    try:
+        if text and ("/" not in text or ipaddress.IPv4Interface(text).network.prefixlen > 30):
+            raise ValueError("the prefix is missing or too long")
+    except ValueError as error:
+        raise InvalidParameter(f"invalid --bip {text!r}: expected ADDRESS/PREFIX: {error}") from None
+    return text
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:

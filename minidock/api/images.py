@@ -1,14 +1,17 @@
-"""Routes of images: list, inspect, name, remove, load and import."""
+"""Routes of images: list, inspect, name, remove, save, load, import and prune."""
 
+import contextlib
+import json
 from typing import Any, BinaryIO, cast
 
 from minidock.api import pull
-from minidock.api.exchange import ApiVersion, Exchange, Reply, json_reply, no_content
+from minidock.api.exchange import ApiVersion, Exchange, Reply, Stream, json_reply, no_content
 from minidock.api.progress import progress
 from minidock.api.wire import to_wire
-from minidock.engine import image_views, images
+from minidock.engine import image_diff, image_views, images, prune
 from minidock.engine.engine import Engine
 from minidock.errors import InvalidParameter, Unsupported
+from minidock.formats.image import host_platform
 
 EMPTY_TAGS_SINCE: ApiVersion = (1, 43)
 VIRTUAL_SIZE_UNTIL: ApiVersion = (1, 43)
@@ -21,7 +24,8 @@ def list_all(engine: Engine, exchange: Exchange) -> Reply:
     filters = query.filters()
     if query.text("filter"):
         filters.setdefault("reference", []).append(query.text("filter"))
-    documents = to_wire(image_views.summaries(engine, query.boolean("all"), filters))
+    found = image_views.summaries(engine, query.boolean("all"), filters, query.boolean("shared-size"))
+    documents = to_wire(found)
     for document in documents:
         _add_old_fields(document, exchange.version)
         if not document["RepoTags"] and exchange.version < EMPTY_TAGS_SINCE:
@@ -40,6 +44,15 @@ def inspect(engine: Engine, exchange: Exchange, name: str) -> Reply:
 def history(engine: Engine, exchange: Exchange, name: str) -> Reply:
     """GET /images/{name}/history."""
     return json_reply(to_wire(image_views.history(engine, name)))
+
+
+def changes(engine: Engine, exchange: Exchange, name: str) -> Reply:
+    """GET /images/{name}/changes?to=: what makes image `to` of this one. Ours alone: Docker has no such
+    question."""
+    other = exchange.query.text("to")
+    if not other:
+        raise InvalidParameter("the image to compare with (to) is missing")
+    return json_reply(to_wire(image_diff.difference(engine, name, other)))
 
 
 def tag(engine: Engine, exchange: Exchange, name: str) -> Reply:
@@ -70,30 +83,85 @@ def load(engine: Engine, exchange: Exchange) -> None:
             messages.send({"stream": line})
 
 
+class _Archive:
+    """The answer to a save: it begins with the first byte, until which an error can still have a status."""
+
+    def __init__(self, exchange: Exchange, stack: contextlib.ExitStack) -> None:
+        self._exchange = exchange
+        self._stack = stack
+        self._stream: Stream | None = None
+
+    def write(self, data: bytes, /) -> None:
+        if self._stream is None:
+            self._stream = self._stack.enter_context(self._exchange.stream("application/x-tar"))
+        self._stream.write(data)
+
+
+def save(engine: Engine, exchange: Exchange, name: str = "") -> None:
+    """GET /images/get?names= and GET /images/{name}/get: a tar of one or more images."""
+    _refuse_other_platform(exchange)
+    names = [name] if name else exchange.query.texts("names")
+    with contextlib.ExitStack() as stack:
+        images.save(engine, names, _Archive(exchange, stack))
+
+
+def prune_unused(engine: Engine, exchange: Exchange) -> Reply:
+    """POST /images/prune."""
+    return json_reply(to_wire(prune.prune_images(engine, exchange.query.filters())))
+
+
+def prune_builds(engine: Engine, exchange: Exchange) -> Reply:
+    """POST /build/prune: nothing, for what builds keep are images, and these are pruned as such."""
+    return json_reply({"CachesDeleted": None, "SpaceReclaimed": 0})
+
+
 def create(engine: Engine, exchange: Exchange) -> None:
     """POST /images/create: `docker pull` (fromImage) or `docker import` (fromSrc)."""
     query = exchange.query
     if query.text("fromImage"):
         pull.pull(engine, exchange, query.text("fromImage"), query.text("tag"))
-    elif query.text("fromSrc") == "-":
-        _import(engine, exchange)
     elif query.text("fromSrc"):
-        raise Unsupported(
-            "importing from a URL is not served by this version of minidock yet: use `docker import -`"
-        )
+        _import(engine, exchange)
     else:
         raise InvalidParameter("nothing to create an image from: give fromImage or fromSrc")
 
 
 def _import(engine: Engine, exchange: Exchange) -> None:
+    _refuse_other_platform(exchange)
     query = exchange.query
-    body = cast(BinaryIO, exchange.body())
+    source = query.text("fromSrc")
+    about = (query.text("repo"), query.text("tag"), query.text("message"), query.texts("changes"))
     with progress(exchange) as messages:
-        identifier = images.import_root(
-            engine, body, query.text("repo"), query.text("tag"), query.text("message"), query.texts("changes")
-        )
-        _drain(body)
+        if source == "-":
+            body = cast(BinaryIO, exchange.body())
+            identifier = images.import_root(engine, body, *about)
+            _drain(body)
+        else:
+            identifier = images.import_url(
+                engine, source, lambda line: messages.send({"status": line}), *about
+            )
         messages.send({"status": identifier})
+
+
+def _refuse_other_platform(exchange: Exchange) -> None:
+    """Refuse a `platform` (`linux/arm64`, or JSON since API 1.48) that is not this machine's."""
+    text = exchange.query.text("platform")
+    if not text:
+        return
+    host = host_platform()
+    try:
+        words = (
+            json.loads(text)
+            if text.startswith("{")
+            else dict(zip(("os", "architecture"), text.split("/"), strict=False))
+        )
+        wanted = (words.get("os") or host.os, words.get("architecture") or host.architecture)
+    except (ValueError, AttributeError):
+        raise InvalidParameter(f"invalid platform: {text}") from None
+    if wanted != (host.os, host.architecture):
+        raise Unsupported(
+            f"images are kept for {host.os}/{host.architecture} only, not for {'/'.join(wanted)}"
+        )
 
 
 def _add_old_fields(document: dict[str, Any], version: ApiVersion) -> None:

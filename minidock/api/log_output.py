@@ -19,19 +19,21 @@ _HEADER = struct.Struct(">BxxxL")
 
 @dataclass(frozen=True)
 class Form:
-    """How records are written: in frames (where there is no terminal), with times, with attributes."""
+    """How records are written: in frames (where there is no terminal), with times, with the log driver's attributes
+    (`details`; None: without).
+    """
 
     framed: bool
     timestamps: bool = False
-    details: bool = False
+    details: str | None = None
 
     def encode(self, records: Iterable[Record]) -> Iterator[bytes]:
         """Return the records as pieces for the client, each of about BATCH_SIZE bytes."""
         batch = bytearray()
         for record in records:
             text = record.text.encode("utf-8", "surrogateescape")
-            if self.details:
-                text = b" " + text  # the attributes of the log driver stand before the blank; there are none
+            if self.details is not None:
+                text = self.details.encode() + b" " + text
             if self.timestamps:
                 text = record.time.encode() + b" " + text
             if self.framed:

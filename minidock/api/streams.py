@@ -6,31 +6,32 @@ bytes the HTTP parser had read too far, and survives the daemon. Both content ty
 """
 
 import contextlib
+import functools
 import logging
 import os
 import socket
 import struct
 import time
+from collections.abc import Iterable
 
 from minidock.api import log_output
-from minidock.api.connection import SEND_TIMEOUT, limit_sends
+from minidock.api.connection import SEND_TIMEOUT
 from minidock.api.detach_keys import parse_detach_keys
 from minidock.api.exchange import Exchange
 from minidock.api.log_output import Form
 from minidock.api.negotiation import MULTIPLEXED_TYPE_SINCE
-from minidock.engine import attachment, containers, waiting
+from minidock.engine import attachment, containers, log_drivers, waiting
 from minidock.engine import logs as engine_logs
 from minidock.engine.engine import Engine
 from minidock.engine.logs import Selection
 from minidock.errors import MinidockError
+from minidock.runtime.logs import Record
 from minidock.runtime.requests import AttachClient
 
 log = logging.getLogger(__name__)
 
 RAW_TYPE = "application/vnd.docker.raw-stream"
 MULTIPLEXED_TYPE = "application/vnd.docker.multiplexed-stream"
-FOLLOW_INTERVAL = 0.05
-"""Seconds between two looks at a growing log: it feels immediate, and a look costs two stat calls."""
 SYSTEM_ERROR = 3
 """The frame type by which the engine itself speaks in a multiplexed stream."""
 
@@ -40,33 +41,40 @@ def attach(engine: Engine, exchange: Exchange, name: str) -> None:
     query = exchange.query
     keys = parse_detach_keys(query.text("detachKeys"))
     tty = attachment.check_attachable(engine, name)
-    history = _history(engine, exchange, name, tty) if query.boolean("logs") else []
+    wanted = Selection(stdout=query.boolean("stdout"), stderr=query.boolean("stderr"))
     # A client that asked for no upgrade is an old one, and is told the one type it knows.
-    content_type = _content_type(exchange, tty) if exchange.head.wants_upgrade else RAW_TYPE
+    kind = content_type(exchange, tty) if exchange.head.wants_upgrade else RAW_TYPE
     with contextlib.ExitStack() as stack:
-        if not history:
+        opened = None
+        if query.boolean("logs") and (wanted.stdout or wanted.stderr):
+            opened = stack.enter_context(engine_logs.open_log(engine, name, wanted))
+        else:
             # The client starts the container as soon as it reads the 101: the start has to wait until the
             # socket is parked, or a short program has said everything before it is heard.
             stack.enter_context(containers.find(engine, name).lock)
-        descriptor, leftover = exchange.hijack(content_type)
+        descriptor, leftover = exchange.hijack(kind)
         stack.callback(_close, descriptor)
-        _send(descriptor, history)
+        history = functools.partial(_send_log, descriptor, Form(framed=not tty))
         if not query.boolean("stream"):
+            history(opened.read() if opened else ())
             return
         client = AttachClient(
             descriptor=os.dup(descriptor),
             stdin=query.boolean("stdin"),
-            stdout=query.boolean("stdout"),
-            stderr=query.boolean("stderr"),
+            stdout=wanted.stdout,
+            stderr=wanted.stderr,
             framed=not tty,
             leftover=leftover,
             detach_keys=keys if tty else b"",
         )
         try:
-            attachment.attach(engine, name, client)
+            if opened:
+                attachment.attach_after_log(engine, name, client, opened, history)
+            else:
+                attachment.attach(engine, name, client)
         except MinidockError as error:
             log.warning("attach to %s failed after the upgrade: %s", name, error)
-            _send(descriptor, [_spoken(str(error), framed=not tty)])
+            send(descriptor, [_spoken(str(error), framed=not tty)])
 
 
 def logs(engine: Engine, exchange: Exchange, name: str) -> None:
@@ -74,33 +82,34 @@ def logs(engine: Engine, exchange: Exchange, name: str) -> None:
     query = exchange.query
     selection = log_output.parse_selection(query)
     container = containers.find(engine, name)
-    form = Form(not container.tty, query.boolean("timestamps"), query.boolean("details"))
+    record = container.record
+    details = log_drivers.attributes(record.config, record.host_config) if query.boolean("details") else None
+    form = Form(not container.tty, query.boolean("timestamps"), details)
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(engine_logs.open_log(engine, container.id, selection))
         following = query.boolean("follow")
         waiter = stack.enter_context(waiting.wait(engine, container.id)) if following else None
-        stream = stack.enter_context(exchange.stream(_content_type(exchange, container.tty)))
+        grown = opened.follow() if following else -1
+        stream = stack.enter_context(exchange.stream(content_type(exchange, container.tty)))
         while True:
             for piece in form.encode(opened.read()):
                 stream.write(piece)
-            if waiter is None or opened.is_past_until(time.time_ns()):
+            left = opened.seconds_left(time.time_ns())
+            if waiter is None or (left is not None and left <= 0):
                 return
             # The end is looked for before the last records are read: they were written before it.
-            if exchange.watch(waiter.fileno(), timeout=FOLLOW_INTERVAL):
+            if waiter.fileno() in exchange.watch(waiter.fileno(), grown, timeout=left):
                 waiter = None
 
 
-def _content_type(exchange: Exchange, tty: bool) -> str:
+def content_type(exchange: Exchange, tty: bool) -> str:
+    """Return what the stream of a container with or without a terminal is called."""
     return RAW_TYPE if tty or exchange.version < MULTIPLEXED_TYPE_SINCE else MULTIPLEXED_TYPE
 
 
-def _history(engine: Engine, exchange: Exchange, name: str, tty: bool) -> list[bytes]:
-    """Return the log so far, as `attach` with logs=1 sends it first."""
-    selection = Selection(stdout=exchange.query.boolean("stdout"), stderr=exchange.query.boolean("stderr"))
-    if not (selection.stdout or selection.stderr):
-        return []
-    with engine_logs.open_log(engine, name, selection) as opened:
-        return list(Form(framed=not tty).encode(opened.read()))
+def _send_log(descriptor: int, form: Form, records: Iterable[Record]) -> None:
+    """Send records of the log as `attach` with logs=1 does before its stream."""
+    send(descriptor, form.encode(records))
 
 
 def _spoken(message: str, framed: bool) -> bytes:
@@ -109,16 +118,13 @@ def _spoken(message: str, framed: bool) -> bytes:
     return struct.pack(">BxxxL", SYSTEM_ERROR, len(data)) + data if framed else data
 
 
-def _send(descriptor: int, pieces: list[bytes]) -> None:
-    """Send before the shim has the socket, which must not keep our time-out."""
-    if not pieces:
-        return
+def send(descriptor: int, pieces: Iterable[bytes]) -> None:
+    """Send on a socket that the shim has or will have: it must not block, for the shim cannot wait."""
     client = socket.socket(fileno=descriptor)
     try:
-        limit_sends(client, SEND_TIMEOUT)
+        client.settimeout(SEND_TIMEOUT)  # waits in poll(2): the socket itself becomes non-blocking
         for piece in pieces:
             client.sendall(piece)
-        limit_sends(client, 0)
     finally:
         client.detach()
 

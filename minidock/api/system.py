@@ -10,6 +10,7 @@ from typing import Any
 from minidock.api import negotiation
 from minidock.api.exchange import JSON, PLAIN, Exchange, Reply, json_reply
 from minidock.api.wire import to_wire
+from minidock.engine import disk_usage as disk
 from minidock.engine import info as information
 from minidock.engine.engine import Engine
 from minidock.engine.views import Event
@@ -60,6 +61,12 @@ def events(engine: Engine, exchange: Exchange) -> None:
             if left is not None and left <= 0:
                 return
             exchange.watch(subscription.fileno(), timeout=left)
+
+
+def disk_usage(engine: Engine, exchange: Exchange) -> Reply:
+    """GET /system/df; `type` may come several times. Kinds that were not asked for are left out."""
+    usage = disk.disk_usage(engine, exchange.query.texts("type"))
+    return json_reply({key: value for key, value in to_wire(usage).items() if value is not None})
 
 
 def plugins(engine: Engine, exchange: Exchange) -> Reply:

@@ -52,13 +52,20 @@ NAMES = {
     "Info.id": "ID",
     "Info.cpu_shares": "CPUShares",
     "Info.cpu_set": "CPUSet",
+    "ExecInspection.id": "ID",
+    "ExecInspection.container_id": "ContainerID",
+    "ExecProcess.arguments": "arguments",
+    "ExecProcess.entrypoint": "entrypoint",
+    "ExecProcess.privileged": "privileged",
+    "ExecProcess.tty": "tty",
+    "ExecProcess.user": "user",
     "Event.scope": "scope",
     "Event.time": "time",
     "Event.time_nano": "timeNano",
     "Runtime.path": "path",
 }
 
-# Fields that Docker leaves out when they have no value; all others are written as null.
+# Fields that Docker leaves out when they have no value, all others being null; "Struct.field" is one struct's only.
 OMITTED = frozenset(
     (
         "annotations",
@@ -72,11 +79,15 @@ OMITTED = frozenset(
         "healthcheck",
         "image_options",
         "init",
+        "auxiliary_addresses",
+        "gateway",
         "ip",
+        "ip_range",
         "isolation",
         "mac_address",
         "mounts",
         "network_disabled",
+        "old_id",
         "public_port",
         "runtime",
         "shell",
@@ -91,6 +102,9 @@ OMITTED = frozenset(
         "untagged",
         "variant",
         "volume_options",
+        "MountPoint.driver",
+        "MountPoint.name",
+        "VolumeView.usage_data",
     )
 )
 
@@ -145,7 +159,7 @@ def from_wire(kind: type[StructType], document: Any, where: str = "") -> tuple[S
 @functools.cache
 def _layout(kind: type[msgspec.Struct]) -> tuple[tuple[str, str, bool], ...]:
     return tuple(
-        (field, wire_name(field, kind.__name__), field in OMITTED) for field in kind.__struct_fields__
+        (field, wire_name(field, kind.__name__), bool({field, f"{kind.__name__}.{field}"} & OMITTED)) for field in kind.__struct_fields__
     )
 
 

@@ -88,9 +88,12 @@ class Client:
             response.connection.close()
         return data
 
-    def hijack(self, path: str, query: Query) -> Connection:
+    def hijack(self, path: str, query: Query, body: bytes | None = None) -> Connection:
         """Attach: return the connection after the upgrade, when it carries the container's streams."""
-        response = self.open("POST", path, query, None, {"Connection": "Upgrade", "Upgrade": "tcp"})
+        headers = {"Connection": "Upgrade", "Upgrade": "tcp"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        response = self.open("POST", path, query, body, headers)
         if response.status != 101:
             raise Failure(f"unable to upgrade to tcp, received {response.status}")
         return response.connection

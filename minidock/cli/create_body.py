@@ -88,8 +88,8 @@ def body(options: Options, attach: tuple[bool, bool, bool]) -> Body:
     config: Body = {field: options[flag] for field, flag in CONFIG_FIELDS.items() if options[flag]}
     config |= {"Image": image, "AttachStdin": stdin, "AttachStdout": stdout, "AttachStderr": stderr}
     config["StdinOnce"] = stdin and options["interactive"]
-    config["Env"] = [*_lines(options["env-file"], from_environment=True), *options["env"]]
-    labels = [*_lines(options["label-file"], from_environment=False), *options["label"]]
+    config["Env"] = [*lines_of(options["env-file"], from_environment=True), *options["env"]]
+    labels = [*lines_of(options["label-file"], from_environment=False), *options["label"]]
     config["Labels"] = dict(map(pair, labels))
     if command:
         config["Cmd"] = command
@@ -274,7 +274,7 @@ def _networks(options: Options, host: Body) -> Body:
     return {} if special and len(chosen) == 1 else endpoints
 
 
-def _lines(paths: list[str], from_environment: bool) -> list[str]:
+def lines_of(paths: list[str], from_environment: bool) -> list[str]:
     """Return the NAME=value lines of files; a bare NAME is looked up, or else left out."""
     found: list[str] = []
     for path in paths:

@@ -37,6 +37,10 @@ def run(options: Options) -> int:
     from minidock.cli.listing import Listing
 
     truncate = not options["no-trunc"]
+    if options["tree"]:
+        from minidock.cli.tree import draw
+
+        return draw(Client(options.host), "".join(options.arguments), truncate)
     digests: bool = options["digests"]
     listing = Listing(HEADERS, DIGEST_COLUMNS if digests else COLUMNS, TYPE_NAME, options["format"])
     chosen = options["filter"] + [("reference", name) for name in options.arguments]
@@ -111,6 +115,7 @@ COMMANDS = {
             Flag("format", "", "string", "FORMAT"),
             Flag("no-trunc", "", "bool", "Don't truncate output"),
             Flag("quiet", "q", "bool", "Only show image IDs"),
+            Flag("tree", "", "bool", "List images in tree format, as Docker did until 2014"),
         ),
         (0, 1),
         aliases="image ls, image list, images",

@@ -124,6 +124,22 @@ COMMANDS = {
         (FORMAT, Flag("size", "s", "bool", "Display total file sizes")),
         (1, None),
     ),
+    "network inspect": Command(
+        "inspect",
+        "[OPTIONS] NETWORK [NETWORK...]",
+        "Display detailed information on one or more networks",
+        _only("network"),
+        (FORMAT, Flag("verbose", "v", "bool", "Verbose output for diagnostics")),
+        (1, None),
+    ),
+    "volume inspect": Command(
+        "inspect",
+        "[OPTIONS] VOLUME [VOLUME...]",
+        "Display detailed information on one or more volumes",
+        _only("volume"),
+        (FORMAT,),
+        (1, None),
+    ),
     "image inspect": Command(
         "inspect",
         "[OPTIONS] IMAGE [IMAGE...]",

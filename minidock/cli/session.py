@@ -41,8 +41,10 @@ class Session:
         stdin: bool,
         detach_keys: bytes,
         forward: bool = True,
+        place: str = "containers",
     ) -> None:
-        self.client, self.container = client, container
+        """`place` is where in the API `container` is: an exec is attached in the same way."""
+        self.client, self._path = client, f"/{place}/{container}"
         self.tty, self.stdin = tty, stdin
         self.forward = forward
         self._keys = DetachKeys(detach_keys) if tty and stdin else None
@@ -162,7 +164,7 @@ class Session:
     def _tell(self, action: str, query: dict[str, str | int | bool | list[str] | None]) -> None:
         """Post something that may come too early or too late to matter."""
         try:
-            self.client.call("POST", f"/containers/{self.container}/{action}", query)
+            self.client.call("POST", f"{self._path}/{action}", query)
         except Failure:
             pass
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minidock.cli.commands import COMMON, GROUP_ABOUT, GROUPS, HIDDEN, VERBS
+from minidock.cli.commands import COMMON, GROUP_ABOUT, GROUPS, HIDDEN, VERBS, WORDS
 from minidock.cli.failure import PROGRAM
 from minidock.cli.usage import flag_lines
 
@@ -31,7 +31,8 @@ def overview(flags: Iterable[Flag]) -> str:
 
 def group_help(group: str) -> str:
     """Return the list of a group's words."""
-    rows = [(word, VERBS[verb][1]) for word, (_, verb) in sorted(GROUPS[group].items()) if word not in HIDDEN]
+    shown = [(word, verb) for word, (_, verb) in sorted(GROUPS[group].items()) if word not in HIDDEN]
+    rows = [(word, WORDS[verb] if verb in WORDS else VERBS[verb][1]) for word, verb in shown]
     return (
         f"Usage:  {PROGRAM} {group} COMMAND\n\n{GROUP_ABOUT[group]}\n\nCommands:\n{_lines(rows)}\n\n"
         f"Run '{PROGRAM} {group} COMMAND --help' for more information on a command.\n"

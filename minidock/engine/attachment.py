@@ -7,12 +7,16 @@ SCM_RIGHTS.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from minidock.engine.containers import find
+from minidock.engine.logs import Log
 from minidock.errors import Conflict
+from minidock.runtime.logs import Record
 from minidock.runtime.requests import AttachClient
 
 if TYPE_CHECKING:
@@ -26,9 +30,40 @@ def check_attachable(engine: Engine, reference: str) -> bool:
     container = find(engine, reference)
     if container.status == "paused":
         raise Conflict(f"container {reference} is paused, unpause the container before attach")
+    if container.status == "restarting":
+        raise Conflict(f"container {reference} is restarting, wait until the container is running")
     if len(container.parked) >= MAXIMUM_PARKED:
         raise Conflict(f"container {reference} has too many clients waiting for its start")
     return container.tty
+
+
+def attach_after_log(
+    engine: Engine,
+    reference: str,
+    client: AttachClient,
+    opened: Log,
+    send: Callable[[Iterable[Record]], None],
+) -> None:
+    """Send the log, and take the client over so that its stream goes on exactly where the log ended.
+
+    The shim holds the stream back while the log is sent, and the program until its files are open: they may be
+    rotated away. As in `attach`, the descriptor is closed in every case.
+    """
+    container = opened.container
+    with contextlib.ExitStack() as stack:
+        if container.shim is None:
+            send(opened.read())
+        with container.lock:
+            if container.shim is None:
+                attach(engine, reference, client)  # nothing more is logged before the start
+                return
+            stack.callback(os.close, client.descriptor)
+            position, go_on = stack.enter_context(container.shim.attached_after_log(client))
+        opened.reopen()
+        go_on()
+        if position is not None:
+            send(opened.read_until(position))
+    engine.events.publish("container", "attach", container.id, container.attributes())
 
 
 def attach(engine: Engine, reference: str, client: AttachClient) -> None:

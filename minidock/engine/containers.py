@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from minidock.engine import names, records
+from minidock.engine.files_lease import TreeLease
 from minidock.engine.model import ContainerRecord, RunState
-from minidock.engine.transitions import RUNNING
+from minidock.engine.transitions import RUNNING, UP
 from minidock.errors import Conflict, InvalidParameter, NotFound
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
+    from minidock.engine.health import Monitor
     from minidock.engine.waiting import Waiter
     from minidock.runtime.client import Shim
     from minidock.runtime.requests import AttachClient
@@ -30,7 +32,8 @@ class Container:
     container's.
 
     `parked` are clients that attached before the start: the container owns their descriptors. `is_kept` is
-    set while a restart must not let `--rm` take the container away.
+    set while a restart must not let `--rm` take the container away. `tree` is taken before `lock`.
+    `restart_pause` is how many seconds the restart policy waited last; `health` belongs to the present run.
     """
 
     def __init__(self, record: ContainerRecord, directory: str, state: RunState | None = None) -> None:
@@ -42,6 +45,9 @@ class Container:
         self.parked: list[AttachClient] = []
         self.waiters: set[Waiter] = set()
         self.is_kept = False
+        self.restart_pause = 0.0
+        self.health: Monitor | None = None
+        self.tree = TreeLease()
 
     @property
     def id(self) -> str:
@@ -64,6 +70,11 @@ class Container:
     def is_running(self) -> bool:
         """Whether processes of it exist (a paused container runs, in this sense)."""
         return self.state.status in RUNNING
+
+    @property
+    def is_up(self) -> bool:
+        """Whether Docker calls it running: it also is between two runs of a restart policy."""
+        return self.state.status in UP
 
     @property
     def log_path(self) -> str:

@@ -17,7 +17,18 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from minidock import ids
-from minidock.engine import images, merge, names, records, spec_mounts, spec_security, times, validation
+from minidock.engine import (
+    images,
+    links,
+    merge,
+    mounts_settle,
+    names,
+    records,
+    spec_mounts,
+    spec_security,
+    times,
+    validation,
+)
 from minidock.engine.containers import Container
 from minidock.engine.model import (
     ContainerConfig,
@@ -55,6 +66,7 @@ def create(
     if not config.image:
         raise InvalidParameter("invalid reference format")
     found = validation.check(config, host_config, networking, engine.host)
+    links.check(engine, host_config.links or ())
     image = images.resolve(engine, config.image)
     identifier = ids.random_id()
     record = _record(engine, identifier, image, config, host_config, networking)
@@ -66,7 +78,8 @@ def create(
             name = engine.names.reserve_random(identifier)
         undo.callback(engine.names.release, name, identifier)
         record.name = name
-        with engine.layers.pinned(record.layers):
+        with engine.layers.pinned(record.layers), engine.volumes.holding() as holds:
+            record.mounts = mounts_settle.settle(engine, record, holds)
             container = Container(record, _make_directory(engine, record, undo))
             with engine.lock:
                 engine.containers[identifier] = container
@@ -110,7 +123,7 @@ def _record(
         args=arguments,
         config=config,
         host_config=_with_defaults(engine, user_host),
-        networking=_networking(user_host, networking),
+        networking=_networking(config, user_host, networking),
     )
 
 
@@ -138,7 +151,9 @@ def _with_defaults(engine: Engine, given: HostConfig) -> HostConfig:
     )
     if host.memory and not host.memory_swap:
         host.memory_swap = 2 * host.memory
-    if host.memory_swappiness == -1:
+    if not engine.host.cgroups.knows("oom_kill_disable"):
+        host.oom_kill_disable = None
+    if host.memory_swappiness == -1 or not engine.host.cgroups.knows("swappiness"):
         host.memory_swappiness = None
     if host.pids_limit is not None and host.pids_limit <= 0:
         host.pids_limit = None
@@ -149,11 +164,18 @@ def _with_defaults(engine: Engine, given: HostConfig) -> HostConfig:
     return host
 
 
-def _networking(host: HostConfig, given: NetworkingConfig) -> NetworkingConfig:
-    """Return the one endpoint that the container will have, with what the user asked of it."""
+def _networking(config: ContainerConfig, host: HostConfig, given: NetworkingConfig) -> NetworkingConfig:
+    """Return the endpoints that the container will have, with what the user asked of them."""
+    if host.network_mode.startswith("container:"):
+        return NetworkingConfig(endpoints_config={})
     mode = "bridge" if host.network_mode in ("", "default") else host.network_mode
-    wanted = (given.endpoints_config or {}).get(host.network_mode or "default") or EndpointConfig()
-    return NetworkingConfig(endpoints_config={mode: wanted})
+    asked = {
+        "bridge" if name == "default" else name: endpoint or EndpointConfig()
+        for name, endpoint in (given.endpoints_config or {}).items()
+    }
+    first = asked.pop(mode, EndpointConfig())
+    first.mac_address = first.mac_address or config.mac_address or ""
+    return NetworkingConfig(endpoints_config={mode: first, **asked})
 
 
 def _image_warnings(image: Image, platform: str) -> list[str]:
@@ -163,11 +185,5 @@ def _image_warnings(image: Image, platform: str) -> list[str]:
         found.append(
             f"The requested image's platform ({image.os}/{image.architecture}) does not match "
             f"the specified platform ({platform})"
-        )
-    execution = image.config.execution
-    if execution.volumes:
-        listed = ", ".join(sorted(execution.volumes))
-        found.append(
-            f"The image's volumes ({listed}) are not volumes yet: they are part of the container's own layer."
         )
     return found

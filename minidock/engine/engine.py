@@ -12,16 +12,21 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from minidock.engine import events, host, init_layer, names, recovery
+from minidock.engine import events, execs, host, init_layer, names, recovery
 from minidock.engine.containers import Container
+from minidock.engine.mounts_sources import MountedVolumes
+from minidock.engine.networks import Networks
 from minidock.engine.own_cgroup import OwnCgroup
+from minidock.engine.restarting import Restarter
 from minidock.engine.supervision import Supervisor
 from minidock.engine.sweeping import Sweeper
 from minidock.errors import Conflict, InvalidParameter
 from minidock.kernel import cgroups
+from minidock.network.names import NameServer
 from minidock.paths import Paths
 from minidock.runtime.client import Replacement, Spawner
 from minidock.storage.images import ImageStore
+from minidock.storage.volumes import VolumeStore
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +37,8 @@ class Configuration:
 
     `replacements` are the chapters' seams: ("module:function", "/path/file.py"). `log_options` are the
     defaults of the json-file log (max-size, max-file). With `own_cgroup` this process moves to the leaf
-    `engine` of the cgroup parent.
+    `engine` of the cgroup parent. `bridge` names the default network's bridge ("": one of the engine's own;
+    "none": that network has a loopback only) and `bip` is its "address/prefix" ("": chosen).
     """
 
     paths: Paths = field(default_factory=Paths)
@@ -42,6 +48,8 @@ class Configuration:
     log_options: Mapping[str, str] = field(default_factory=dict)
     replacements: tuple[tuple[str, str], ...] = ()
     own_cgroup: bool = True
+    bridge: str = "none"
+    bip: str = ""
 
 
 class Engine:
@@ -55,6 +63,7 @@ class Engine:
         self.containers: dict[str, Container] = {}
         self.names = names.NameTable()
         self.events = events.Bus()
+        self.execs = execs.Table()
         self.seccomp_filters: dict[tuple[str, tuple[str, ...]], bytes] = {}
         self.problems: list[str] = []  # what was found damaged at the start, for the log and `info`
         _make_directories(self.paths)
@@ -64,8 +73,14 @@ class Engine:
         self.root_path = os.path.join(
             self.paths.exec_root, "rootfs"
         )  # where each container's own mounts hold its root
+        self.networks = Networks(self.paths, configuration.bridge, configuration.bip)
+        self.volumes = VolumeStore(self.paths)
+        self.mounted_volumes = MountedVolumes()
+        self.problems += self.volumes.problems
+        self.name_server = NameServer()
         self.sweeper = Sweeper()
         self.supervisor = Supervisor(self)
+        self.restarter = Restarter(self)
         self._lock_file = -1
         self._own_cgroup: OwnCgroup | None = None
         self.spawner: Spawner
@@ -84,8 +99,10 @@ class Engine:
                 engine._own_cgroup = OwnCgroup.enter(engine.host.cgroups, configuration.cgroup_parent)
             engine.spawner = Spawner.start(_replacements(configuration.replacements))
             engine.sweeper.start()
+            engine.networks.load()
             recovery.recover(engine)
             engine.supervisor.start()
+            engine.restarter.resume()
         except BaseException:
             engine.close()
             raise
@@ -97,14 +114,18 @@ class Engine:
         """Let go of everything; containers keep running, and the next engine with these directories finds
         them.
         """
+        self.restarter.close()
         self.supervisor.stop()
         self.sweeper.stop()
+        self.name_server.close()
+        self.networks.close(self.networks_in_use())
         for container in list(self.containers.values()):
             with container.lock:
                 container.close_parked()
                 if container.shim is not None:
                     container.shim.close()
                     container.shim = None
+        self.mounted_volumes.close()
         if hasattr(self, "spawner"):
             self.spawner.close()
         if self._own_cgroup is not None:
@@ -122,6 +143,15 @@ class Engine:
     def cgroup(self, container: Container) -> cgroups.Cgroup:
         """Name the cgroup of the container."""
         return self.host.cgroups.at(self.cgroup_path(container))
+
+    def networks_in_use(self) -> set[str]:
+        """Return the ids of the networks that running containers are in."""
+        return {
+            network_id
+            for container in list(self.containers.values())
+            if container.is_running
+            for network_id in container.state.endpoints
+        }
 
     def layers_in_use(self) -> set[str]:
         """Return the ChainIDs that containers stand on: these layers stay, whatever happens to images."""

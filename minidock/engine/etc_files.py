@@ -6,10 +6,15 @@ and the image is not touched. hosts(5), hostname(5), resolv.conf(5); the content
 """
 
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from minidock.engine.model import ContainerRecord
 from minidock.errors import InvalidParameter
 
+EMBEDDED = "127.0.0.11"
+HOST_GATEWAY = "host-gateway"
+PUBLIC_SERVERS = ["8.8.8.8", "8.8.4.4"]
 _LOCALHOST = (
     ("127.0.0.1", "localhost"),
     ("::1", "localhost ip6-localhost ip6-loopback"),
@@ -20,25 +25,44 @@ _LOCALHOST = (
 )
 
 
-def write(record: ContainerRecord, directory: str) -> None:
+@dataclass(frozen=True)
+class Names:
+    """What a start adds: the container's `own` addresses, (address, names) of `linked` ones, the host's
+    `gateway`, and whether the `embedded` name server answers.
+    """
+
+    own: Sequence[str] = ()
+    linked: Sequence[tuple[str, str]] = ()
+    gateway: str = ""
+    embedded: bool = False
+
+
+def write(record: ContainerRecord, directory: str, names: Names | None = None) -> None:
     """Write the three files for a start of the container."""
-    _write(directory, "hosts", hosts(record))
+    names = names or Names()
+    _write(directory, "hosts", hosts(record, names))
     _write(directory, "hostname", hostname(record))
-    _write(directory, "resolv.conf", resolv_conf(record))
+    _write(directory, "resolv.conf", resolv_conf(record, names.embedded))
 
 
-def hosts(record: ContainerRecord) -> str:
-    """Return /etc/hosts: the host's own with its network, else localhost; then `--add-host`."""
+def hosts(record: ContainerRecord, names: Names | None = None) -> str:
+    """Return /etc/hosts: the host's own, or localhost; then `--add-host`, links, its own names."""
+    names = names or Names()
     if record.host_config.network_mode == "host":
         text = _host_file("/etc/hosts")
         if text and not text.endswith("\n"):
             text += "\n"
     else:
-        text = "".join(f"{address}\t{names}\n" for address, names in _LOCALHOST)
+        text = "".join(f"{address}\t{local}\n" for address, local in _LOCALHOST)
     for entry in record.host_config.extra_hosts or ():
         name, address = split_extra_host(entry)
+        if address == HOST_GATEWAY:
+            address = names.gateway or "127.0.0.1"
         text += f"{address}\t{name}\n"
-    return text
+    text += "".join(f"{address}\t{linked}\n" for address, linked in names.linked)
+    own = hostname(record).strip()
+    own = f"{own} {record.config.hostname}" if record.config.domainname else own
+    return text + "".join(f"{address}\t{own}\n" for address in names.own)
 
 
 def hostname(record: ContainerRecord) -> str:
@@ -47,30 +71,37 @@ def hostname(record: ContainerRecord) -> str:
     return f"{config.hostname}.{config.domainname}\n" if config.domainname else f"{config.hostname}\n"
 
 
-def resolv_conf(record: ContainerRecord) -> str:
-    """Return /etc/resolv.conf: the host's lines, without name servers on its loopback, replaced by `--dns*`
-    where given.
+def resolv_conf(record: ContainerRecord, embedded: bool = False) -> str:
+    """Return /etc/resolv.conf: the host's lines, replaced by `--dns*` where given.
 
-    A container with its own network could not reach the host's 127.0.0.53.
+    A container with its own network could not reach a name server on the host's loopback: if the host has no
+    other, public ones stand in, as in Docker. With the `embedded` name server only that one is named.
     """
     host = record.host_config
-    given = {"nameserver": host.dns, "search": host.dns_search, "options": host.dns_options}
+    given = {"search": host.dns_search, "options": host.dns_options}
     lines = []
     for line in _host_file("/etc/resolv.conf").splitlines():
-        keyword, _, rest = line.strip().partition(" ")
-        local = (
-            keyword == "nameserver"
-            and rest.strip().startswith(("127.", "::1"))
-            and host.network_mode != "host"
-        )
-        if not given.get(keyword) and not local and keyword in ("nameserver", "search", "options", "domain"):
+        keyword = line.strip().partition(" ")[0]
+        if keyword in ("search", "options", "domain") and not given.get(keyword):
             lines.append(line)
-    lines += [f"nameserver {server}" for server in host.dns or ()]
+    servers = name_servers(record)
+    if host.network_mode != "host" and not host.dns:
+        servers = [server for server in servers if not server.startswith(("127.", "::1"))] or PUBLIC_SERVERS
+    lines += [f"nameserver {server}" for server in ([EMBEDDED] if embedded else servers)]
     if host.dns_search and host.dns_search != ["."]:
         lines.append(f"search {' '.join(host.dns_search)}")
-    if host.dns_options:
-        lines.append(f"options {' '.join(host.dns_options)}")
+    options = [*(host.dns_options or ()), *(["ndots:0"] if embedded and not host.dns_options else [])]
+    if options:
+        lines.append(f"options {' '.join(options)}")
     return "".join(f"{line}\n" for line in lines)
+
+
+def name_servers(record: ContainerRecord) -> list[str]:
+    """Return the name servers that the container is to use: those of `--dns`, else all of the host's."""
+    if record.host_config.dns:
+        return list(record.host_config.dns)
+    lines = (line.split() for line in _host_file("/etc/resolv.conf").splitlines())
+    return [words[1] for words in lines if len(words) > 1 and words[0] == "nameserver"]
 
 
 def split_extra_host(entry: str) -> tuple[str, str]:

@@ -6,14 +6,13 @@ ImageInspect.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from minidock.engine import images, times
-from minidock.engine.events import has_label
+from minidock.engine import image_filters, images, times
+from minidock.engine.image_filters import Filters
 from minidock.engine.inspection import STORAGE_DRIVER
 from minidock.engine.model import ContainerConfig, Healthcheck
 from minidock.engine.views import (
@@ -24,33 +23,40 @@ from minidock.engine.views import (
     ImageSummary,
     RootFS,
 )
-from minidock.errors import InvalidParameter
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
     from minidock.formats.image import ExecutionConfig
     from minidock.storage.images import Image
 
-Filters = Mapping[str, Sequence[str]]
-Test = Callable[["Image"], bool]
 
-
-def summaries(engine: Engine, show_all: bool = False, filters: Filters | None = None) -> list[ImageSummary]:
+def summaries(
+    engine: Engine, show_all: bool = False, filters: Filters | None = None, shared_size: bool = False
+) -> list[ImageSummary]:
     """Return the images, newest first; those that only other images stand on are shown with `show_all`.
 
-    Filters: before, since, dangling, label, reference, until. InvalidParameter for any other.
+    `shared_size` also counts the bytes of each image that others among the shown have too.
     """
     present = engine.images.images()
     parents = {image.parent for image in present}
-    tests = [_test(engine, name, values) for name, values in (filters or {}).items() if values]
+    test = image_filters.test(engine, filters or {}, image_filters.OF_LIST)
     shown = [
         image
         for image in present
-        if (show_all or image.references or image.digests or image.id not in parents)
-        and all(test(image) for test in tests)
+        if (show_all or image.references or image.digests or image.id not in parents) and test(image)
     ]
-    shown.sort(key=_created, reverse=True)
-    return [_summary(image) for image in shown]
+    shown.sort(key=image_filters.created_ns, reverse=True)
+    found = [_summary(image) for image in shown]
+    patterns = (filters or {}).get("reference")
+    for summary in found if patterns else ():
+        summary.repo_tags = image_filters.fitting_names(summary.repo_tags, patterns or ())
+        summary.repo_digests = image_filters.fitting_names(summary.repo_digests, patterns or ())
+    if shared_size:
+        users = Counter(chain_id for image in shown for chain_id in image.chain_ids)
+        for image, summary in zip(shown, found, strict=True):
+            shared = (chain_id for chain_id in image.chain_ids if users[chain_id] > 1)
+            summary.shared_size = sum(engine.layers.layer(chain_id).size for chain_id in shared)
+    return found
 
 
 def inspect(engine: Engine, reference: str) -> ImageInspection:
@@ -79,8 +85,8 @@ def inspect(engine: Engine, reference: str) -> ImageInspection:
 
 
 def history(engine: Engine, reference: str) -> list[HistoryEntry]:
-    """Return the steps that made the image, newest first; only the newest has an id here, as in Docker after
-    a pull.
+    """Return the steps that made the image, newest first. The first has the image's id, the following have
+    those of its parents as far as they are known, as in Docker: of a pulled image none is.
     """
     image = images.resolve(engine, reference)
     layers = list(image.chain_ids)
@@ -97,9 +103,12 @@ def history(engine: Engine, reference: str) -> list[HistoryEntry]:
             comment=step.comment,
         )
         found.insert(0, entry)
-    if found:
-        found[0].id = image.id
-        found[0].tags = list(image.references) or None
+    ancestor: Image | None = image
+    for entry in found:
+        if ancestor is None:
+            break
+        entry.id, entry.tags = ancestor.id, list(ancestor.references) or None
+        ancestor = engine.images.image(ancestor.parent) if ancestor.parent else None
     return found
 
 
@@ -117,61 +126,16 @@ def _summary(image: Image) -> ImageSummary:
         parent_id=image.parent,
         repo_tags=list(image.references),
         repo_digests=list(image.digests),
-        created=_created(image) // 1_000_000_000,
+        created=image_filters.created_ns(image) // 1_000_000_000,
         size=image.size,
         shared_size=-1,
         containers=-1,
         labels=image.config.execution.labels,
+        old_id=image.old_id or None,
     )
-
-
-def _created(image: Image) -> int:
-    """Return nanoseconds since 1970; an image's own words may be anything, and then it is old."""
-    try:
-        return times.to_ns(image.created)
-    except InvalidParameter:
-        return 0
 
 
 def _overlay(engine: Engine, image: Image) -> dict[str, str]:
     directories = [engine.layers.diff_directory(chain_id) for chain_id in reversed(image.chain_ids)]
     found = {"UpperDir": directories[0]} if directories else {}
     return {**found, "LowerDir": ":".join(directories[1:])} if len(directories) > 1 else found
-
-
-def _test(engine: Engine, name: str, values: Sequence[str]) -> Test:
-    if name == "dangling":
-        wanted = [value.lower() for value in values]
-        if any(value not in ("true", "false", "1", "0") for value in wanted):
-            raise InvalidParameter(f"invalid filter 'dangling={values[0]}'")
-        dangling = wanted[0] in ("true", "1")
-        return lambda image: bool(image.references) != dangling
-    if name == "label":
-        return lambda image: all(has_label(image.config.execution.labels or {}, value) for value in values)
-    if name == "reference":
-        patterns = [_pattern(value) for value in values]
-        return lambda image: any(pattern.fullmatch(form) for pattern in patterns for form in _forms(image))
-    if name in ("before", "since"):
-        marks = [_created(engine.images.resolve(value)) for value in values]
-        if name == "before":
-            return lambda image: _created(image) < min(marks)
-        return lambda image: _created(image) > max(marks)
-    if name == "until":
-        limits = [
-            int(float(value) * 1e9) if value.replace(".", "", 1).isdecimal() else times.to_ns(value)
-            for value in values
-        ]
-        return lambda image: _created(image) < min(limits)
-    raise InvalidParameter(f"invalid filter '{name}'")
-
-
-def _forms(image: Image) -> list[str]:
-    """Return the names of the image with and without their tags: a pattern may mean either."""
-    names = [*image.references, *image.digests]
-    return names + [re.sub(r"(@.*|:[^:/]*)\Z", "", name) for name in names]
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    """Translate a shell pattern whose `*` does not cross a slash."""
-    parts = {"*": "[^/]*", "?": "[^/]"}
-    return re.compile("".join(parts.get(character, re.escape(character)) for character in text))

@@ -1,4 +1,4 @@
-"""Verbs that change images: load, import, tag, remove; and resolve, which knows the built-in image.
+"""Verbs of images: load, save, import, tag, remove; and resolve, which knows the built-in image.
 
 The store knows names and layers; here is Docker's policy: what may be removed while containers use it, in
 which words it is refused, and which events tell about it. Source: Docker's image removal rules, by behaviour.
@@ -10,16 +10,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from minidock import ids
+from minidock.engine import download
 from minidock.engine.containers import Container
 from minidock.engine.views import Deletion
-from minidock.errors import Conflict, InvalidParameter, NotFound, Unsupported
+from minidock.errors import Conflict, InvalidParameter, NotFound
+from minidock.formats.changes import apply_changes
+from minidock.formats.digest import Readable
+from minidock.formats.image import ExecutionConfig
 from minidock.storage import hostbox
 from minidock.storage import load as storage_load
+from minidock.storage.save import Writable
+from minidock.storage.save import save as write_archive
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
     from minidock.storage.images import Image
 
+HOSTBOX_NAMES = (hostbox.REFERENCE, hostbox.REFERENCE.partition(":")[0])
 HARD, SOFT = "cannot be forced", "must be forced"
 
 
@@ -30,7 +37,7 @@ def resolve(engine: Engine, reference: str) -> Image:
     try:
         return engine.images.resolve(reference)
     except NotFound:
-        if reference not in (hostbox.REFERENCE, hostbox.REFERENCE.partition(":")[0]):
+        if reference not in HOSTBOX_NAMES:
             raise
         return hostbox.ensure(engine.images)
 
@@ -52,21 +59,52 @@ def load(
         report(f"Loaded image ID: {name}\n" if name == image.id else f"Loaded image: {name}\n")
 
 
+def save(engine: Engine, references: Sequence[str], sink: Writable) -> None:
+    """Write images as one archive; nothing is written if one of them is not here (NotFound)."""
+    if not references:
+        raise InvalidParameter("nothing to save: no image is named")
+    for reference in references:
+        if reference in HOSTBOX_NAMES:
+            resolve(engine, reference)
+    for identifier in write_archive(engine.images, references, sink):
+        _publish(engine, engine.images.resolve(identifier), "save", identifier)
+
+
 def import_root(
     engine: Engine,
-    stream: BinaryIO,
+    stream: Readable,
     repository: str = "",
     tag: str = "",
     message: str = "",
     changes: Sequence[str] = (),
 ) -> str:
-    """Make an image of a root file system's tar, named if `repository` is given; return its id."""
-    if changes:
-        raise Unsupported("import --change is not supported yet")
+    """Make an image of a root file system's tar, named if `repository` is given; return its id.
+
+    `changes` are Dockerfile lines that set the defaults of its containers.
+    """
     reference = _reference(repository, tag) if repository else None
-    image = storage_load.import_root(engine.images, stream, reference, message or "Imported from -")
+    config = apply_changes(ExecutionConfig(), changes)
+    image = storage_load.import_root(engine.images, stream, reference, message or "Imported from -", config)
+    for name in image.references if reference else ():
+        _publish(engine, image, "tag", name)
     _publish(engine, image, "import", image.id)
     return image.id
+
+
+def import_url(
+    engine: Engine,
+    url: str,
+    report: Callable[[str], None],
+    repository: str = "",
+    tag: str = "",
+    message: str = "",
+    changes: Sequence[str] = (),
+) -> str:
+    """Like `import_root`, with a tar that the engine fetches over http(s); `report` gets a line about it."""
+    apply_changes(ExecutionConfig(), changes)
+    with download.opened(url) as body:
+        report(f"Downloading from {url}")
+        return import_root(engine, body, repository, tag, message or f"Imported from {url}", changes)
 
 
 def tag(engine: Engine, reference: str, repository: str, tag: str = "") -> None:
@@ -85,7 +123,7 @@ def remove(engine: Engine, reference: str, force: bool = False, prune: bool = Tr
     image = engine.images.resolve(reference)
     records: list[Deletion] = []
     names = [*image.references, *image.digests]
-    by_id = _is_id(image.id, reference)
+    by_id = _is_id(image, reference)
     if not by_id:
         if not force and _is_single(names) and (user := next(_users(engine, image), None)):
             raise Conflict(
@@ -115,7 +153,7 @@ def _delete(
         raise conflict
     records += [Deletion(untagged=engine.images.untag(name)) for name in (*image.references, *image.digests)]
     deleted = engine.images.remove(image.id, engine.layers_in_use())
-    _publish(engine, image, "delete", image.id)
+    engine.events.publish("image", "delete", image.id, {"name": image.id})  # its labels went with it
     records += [Deletion(deleted=name) for name in deleted]
     if not (prune and image.parent):
         return
@@ -129,7 +167,7 @@ def _delete(
 
 def _conflict(engine: Engine, image: Image, force: bool, references: bool = True) -> Conflict | None:
     """Return why the image cannot be deleted, None when it can; `force` leaves only the hard reasons."""
-    if any(other.parent == image.id for other in engine.images.images()):
+    if engine.images.has_children(image.id):
         return _worded(image, HARD, "image has dependent child images")
     users = list(_users(engine, image))
     for user in users:
@@ -178,10 +216,12 @@ def _users(engine: Engine, image: Image) -> Iterator[Container]:
     return (container for container in list(engine.containers.values()) if container.record.image == image.id)
 
 
-def _is_id(identifier: str, reference: str) -> bool:
-    """Return whether the user named the image by its id or the beginning of it."""
+def _is_id(image: Image, reference: str) -> bool:
+    """Return whether the user named the image by its id, or that of 2014, or the beginning of it."""
     plain = reference.removeprefix("sha256:")
-    return bool(plain) and identifier.removeprefix("sha256:").startswith(plain)
+    return bool(plain) and any(
+        identifier.startswith(plain) for identifier in (image.id.removeprefix("sha256:"), image.old_id)
+    )
 
 
 def _is_single(names: Sequence[str]) -> bool:

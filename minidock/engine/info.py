@@ -27,6 +27,7 @@ from minidock.engine.views import (
     Version,
 )
 from minidock.formats.digest import digest_of
+from minidock.kernel.mounts import mountinfo
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
@@ -51,7 +52,10 @@ def info(engine: Engine) -> Info:
         containers_stopped=total - running - paused,
         images=len(engine.images.images()),
         driver=STORAGE_DRIVER,
-        driver_status=[["Backing Filesystem", "overlayfs"], ["Detached mounts", "true"]],
+        driver_status=[
+            ["Backing Filesystem", backing_filesystem(engine.paths.data_root)],
+            ["Detached mounts", "true"],
+        ],
         plugins=Plugins(volume=[], network=["host", "none"], authorization=None, log=["json-file", "none"]),
         memory_limit=unified or "memory" in controllers,
         swap_limit=unified or "memory" in controllers,
@@ -153,3 +157,12 @@ def _is_forwarding() -> bool:
             return file.read().strip() == "1"
     except OSError:
         return False
+
+
+def backing_filesystem(path: str) -> str:
+    """Return the kind of file system that `path` lies on, in Docker's spelling (extfs for ext2 to ext4)."""
+    device = os.stat(path).st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    kinds = [mount.fstype for mount in mountinfo() if mount.device == wanted]
+    kind = kinds[-1] if kinds else "unknown"  # btrfs gives each subvolume a device number of its own
+    return "extfs" if kind in ("ext2", "ext3", "ext4") else kind

@@ -9,10 +9,13 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from minidock.engine import spec_mounts
+import msgspec
+
+from minidock.engine import endpoints, links, mounts
 from minidock.engine.containers import Container, find
-from minidock.engine.model import EndpointConfig, RunState
-from minidock.engine.views import ContainerInspection, DriverData, MountPoint, NetworkSettings, State
+from minidock.engine.model import HostConfig, RunState
+from minidock.engine.transitions import UP
+from minidock.engine.views import ContainerInspection, DriverData, HealthState, MountPoint, NetworkSettings, State
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
@@ -30,7 +33,7 @@ def inspect(engine: Engine, reference: str, size: bool = False) -> ContainerInsp
         created=record.created,
         path=record.path,
         args=record.args,
-        state=state(container.state),
+        state=state(container.state, container.health.state if container.health else None),
         image=record.image,
         resolv_conf_path=os.path.join(directory, "resolv.conf"),
         hostname_path=os.path.join(directory, "hostname"),
@@ -43,24 +46,25 @@ def inspect(engine: Engine, reference: str, size: bool = False) -> ContainerInsp
         mount_label="",
         process_label="",
         app_armor_profile="",
-        exec_ids=None,
-        host_config=record.host_config,
+        exec_ids=[one.id for one in engine.execs.of(container)] or None,
+        host_config=_shown_host_config(engine, container),
         graph_driver=DriverData(name=STORAGE_DRIVER, data=_overlay(engine, container)),
         size_rw=size_rw,
         size_root_fs=size_root,
         mounts=mount_points(container),
         config=record.config,
-        network_settings=_network_settings(container),
+        network_settings=_network_settings(engine, container),
     )
 
 
-def state(run: RunState) -> State:
+def state(run: RunState, health: HealthState | None = None) -> State:
     """Return Docker's view of the state: several booleans that say the same as `status`."""
     status = "removing" if run.status == "gone" else run.status
     return State(
         status=status,
-        running=status in ("running", "paused"),
+        running=status in UP,
         paused=status == "paused",
+        restarting=status == "restarting",
         oom_killed=run.oom_killed,
         dead=status == "dead",
         pid=run.pid,
@@ -68,22 +72,27 @@ def state(run: RunState) -> State:
         error=run.error,
         started_at=run.started_at,
         finished_at=run.finished_at,
+        health=health,
     )
 
 
 def mount_points(container: Container) -> list[MountPoint]:
-    """Return the binds and `--mount` tmpfs; Docker does not list those of `--tmpfs` here."""
-    host = container.record.host_config
-    plain = {"/" + target.strip("/") for target in host.tmpfs or ()}
+    """Return the mounts that Docker lists here: those of `--tmpfs` are not among them."""
+    plain = {mounts.cleaned(target) for target in container.record.host_config.tmpfs or ()}
     return [
-        point for point in spec_mounts.points(host) if point.type != "tmpfs" or point.destination not in plain
+        MountPoint(
+            type=point.type,
+            name=point.name or None,
+            source=point.source,
+            destination=point.destination,
+            driver="local" if point.type == "volume" else None,
+            mode=point.mode,
+            rw=point.rw,
+            propagation=point.propagation,
+        )
+        for point in container.record.mounts
+        if point.type != "tmpfs" or point.destination not in plain
     ]
-
-
-def networks(container: Container) -> dict[str, EndpointConfig]:
-    """Return the container's endpoints by network."""
-    given = container.record.networking.endpoints_config or {}
-    return {name: endpoint or EndpointConfig() for name, endpoint in given.items()}
 
 
 def sizes(engine: Engine, container: Container) -> tuple[int, int]:
@@ -92,11 +101,25 @@ def sizes(engine: Engine, container: Container) -> tuple[int, int]:
     return own, own + sum(engine.layers.layer(chain_id).size for chain_id in container.record.layers)
 
 
-def _network_settings(container: Container) -> NetworkSettings:
-    settings = NetworkSettings(networks=networks(container))
+def _shown_host_config(engine: Engine, container: Container) -> HostConfig:
+    host = container.record.host_config
+    return msgspec.structs.replace(host, links=links.shown(engine, container)) if host.links else host
+
+
+def _network_settings(engine: Engine, container: Container) -> NetworkSettings:
+    settings = NetworkSettings(networks=endpoints.views(engine, container))
     if container.is_running:
-        settings.ports = dict.fromkeys(container.record.config.exposed_ports or ())
+        exposed = dict.fromkeys(container.record.config.exposed_ports or ())
+        settings.ports = {**exposed, **container.state.ports}
         settings.sandbox_key = f"/proc/{container.state.pid}/ns/net"  # held by the process, not by a file
+        settings.sandbox_id = container.id
+    default = settings.networks.get("bridge")
+    if default is not None:  # the older fields, from when there was only one network
+        settings.endpoint_id, settings.gateway = default.endpoint_id, default.gateway
+        settings.ip_address, settings.ip_prefix_len = default.ip_address, default.ip_prefix_len
+        settings.mac_address, settings.ipv6_gateway = default.mac_address, default.ipv6_gateway
+        settings.global_ipv6_address = default.global_ipv6_address
+        settings.global_ipv6_prefix_len = default.global_ipv6_prefix_len
     return settings
 
 

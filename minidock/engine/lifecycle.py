@@ -12,7 +12,7 @@ import signal as standard
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from minidock.engine import removal, signals, starting, waiting
+from minidock.engine import removal, restarting, signals, starting, waiting
 from minidock.engine.containers import Container, find
 from minidock.engine.transitions import require
 from minidock.errors import Conflict, MinidockError, NotFound, NotModified, Unsupported
@@ -47,6 +47,11 @@ def stop(engine: Engine, reference: str, timeout: int | None = None, signal: str
     with container.lock:
         require(container.status, "stop", container.id, reference)
         container.change(stopped_by_user=True)
+        is_between_runs = container.status == "restarting"
+    if is_between_runs:
+        restarting.give_up(container)
+        engine.events.publish("container", "stop", container.id, container.attributes())
+        return
     with waiting.watch(container, waiting.NOT_RUNNING) as waiter:
         _signal_and_thaw(engine, container, number)
         if not waiter.wait(None if timeout < 0 else timeout):
@@ -77,6 +82,11 @@ def kill(engine: Engine, reference: str, signal: str = "KILL") -> None:
     number = signals.number(signal or "KILL")
     require(container.status, "kill", container.id, reference)
     stops = {standard.SIGKILL, signals.number(container.record.config.stop_signal or "TERM")}
+    if container.status == "restarting":
+        with container.lock:
+            container.change(stopped_by_user=True)
+        restarting.give_up(container)
+        return
     if number not in stops:
         _signal(engine, container, number)
         return
@@ -112,14 +122,18 @@ def unpause(engine: Engine, reference: str) -> None:
 def remove(
     engine: Engine, reference: str, force: bool = False, volumes: bool = False, link: bool = False
 ) -> None:
-    """Remove a container; with `force` one that runs is killed first. `volumes` removes its anonymous volumes
-    (it has none).
+    """Remove a container; with `force` one that runs is killed first. `volumes` removes its anonymous
+    volumes too.
 
     Conflict when it runs or is being removed.
     """
     if link:
         raise Unsupported("links are not supported yet: there is none to remove")
     container = find(engine, reference)
+    if force and container.is_up:
+        with container.lock:
+            container.change(stopped_by_user=True)  # no restart policy may be faster
+        restarting.give_up(container)
     if force and container.is_running:
         with waiting.watch(container, waiting.NOT_RUNNING) as waiter:
             _signal_and_thaw(engine, container, standard.SIGKILL)
@@ -129,7 +143,7 @@ def remove(
             return
         require(container.status, "remove", container.id, container.name)
         try:
-            removal.discard(engine, container)
+            removal.discard(engine, container, volumes)
         except OSError as error:
             raise MinidockError(f"cannot remove container {container.name}: {error}") from error
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from minidock.engine import inspection, times
+from minidock.engine import endpoints, inspection, publishing, times
 from minidock.engine.containers import Container, find
 from minidock.engine.events import has_label
 from minidock.engine.model import RunState
@@ -64,7 +64,7 @@ def summaries(
     for container in newest_first(engine):
         if 0 < limit <= len(found):
             break
-        if (show_all or container.is_running) and all(test(container) for test in tests):
+        if (show_all or container.is_up) and all(test(container) for test in tests):
             found.append(_summary(engine, container, size))
     return found
 
@@ -75,11 +75,15 @@ def newest_first(engine: Engine) -> list[Container]:
     return sorted(present, key=lambda container: times.to_ns(container.record.created), reverse=True)
 
 
-def status_words(state: RunState, now: float) -> str:
-    """Return ps's STATUS: "Up 3 minutes (Paused)", "Exited (0) 2 hours ago", "Created"."""
+def status_words(state: RunState, now: float, health: str = "") -> str:
+    """Return ps's STATUS: "Up 3 minutes (Paused)", "Up 5 seconds (healthy)", "Exited (0) 2 hours ago"."""
     if state.status in ("running", "paused"):
         since = times.human(now - times.to_ns(state.started_at) / 1e9)
-        return f"Up {since}" + (" (Paused)" if state.status == "paused" else "")
+        words = "Paused" if state.status == "paused" else "health: starting" if health == "starting" else health
+        return f"Up {since}" + (f" ({words})" if words else "")
+    if state.status == "restarting":
+        since = times.human(now - times.to_ns(state.finished_at) / 1e9)
+        return f"Restarting ({state.exit_code}) {since} ago"
     if state.status == "exited":
         since = times.human(now - times.to_ns(state.finished_at) / 1e9)
         return f"Exited ({state.exit_code}) {since} ago"
@@ -101,11 +105,11 @@ def _summary(engine: Engine, container: Container, size: bool) -> ContainerSumma
         size_root_fs=size_root,
         labels=record.config.labels or {},
         state=inspection.state(container.state).status,
-        status=status_words(container.state, time.time()),
+        status=status_words(container.state, time.time(), _health(container)),
         host_config=SummaryHostConfig(
             network_mode=record.host_config.network_mode, annotations=record.host_config.annotations
         ),
-        network_settings=SummaryNetworkSettings(networks=inspection.networks(container)),
+        network_settings=SummaryNetworkSettings(networks=endpoints.views(engine, container)),
         mounts=inspection.mount_points(container),
     )
 
@@ -121,6 +125,11 @@ def _image_name(engine: Engine, container: Container) -> str:
     return record.image
 
 
+def _health(container: Container) -> str:
+    """Return what the health check says, "" where none runs."""
+    return container.health.state.status if container.health and container.is_running else ""
+
+
 def _quoted(word: str) -> str:
     return f"'{word}'" if " " in word else word
 
@@ -128,13 +137,18 @@ def _quoted(word: str) -> str:
 def _ports(container: Container) -> list[Port]:
     if not container.is_running:
         return []
-    found = []
-    for text in container.record.config.exposed_ports or ():
-        number, _, protocol = text.partition("/")
-        first, _, last = number.partition("-")
+    found = [
+        Port(ip=binding.host_ip, private_port=number, public_port=int(binding.host_port), type=protocol)
+        for key, bindings in container.state.ports.items()
+        for number, protocol in publishing.port_numbers(key)
+        for binding in bindings
+    ]
+    published = {(port.private_port, port.type) for port in found}
+    for key in container.record.config.exposed_ports or ():
         found += [
-            Port(private_port=port, type=protocol or "tcp")
-            for port in range(int(first), int(last or first) + 1)
+            Port(private_port=number, type=protocol)
+            for number, protocol in publishing.port_numbers(key)
+            if (number, protocol) not in published
         ]
     return found
 
@@ -172,7 +186,7 @@ def _by_exit_code(_engine: Engine, values: Sequence[str]) -> Test:
     if not all(value.lstrip("-").isdecimal() for value in values):
         raise InvalidParameter(f"invalid filter 'exited={values[0]}'")
     codes = {int(value) for value in values}
-    return lambda one: one.state.has_been_started and not one.is_running and one.state.exit_code in codes
+    return lambda one: one.state.has_been_started and not one.is_up and one.state.exit_code in codes
 
 
 def _by_status(_engine: Engine, values: Sequence[str]) -> Test:
@@ -186,7 +200,17 @@ def _by_health(_engine: Engine, values: Sequence[str]) -> Test:
     for value in values:
         if value not in ("starting", "healthy", "unhealthy", "none"):
             raise InvalidParameter(f"unrecognised filter value for health: {value}")
-    return lambda one: "none" in values
+    return lambda one: (_health(one) or "none") in values
+
+
+def _by_network(engine: Engine, values: Sequence[str]) -> Test:
+    def fits(one: Container) -> bool:
+        return any(
+            name in values or any(value and view.network_id.startswith(value) for value in values)
+            for name, view in endpoints.views(engine, one).items()
+        )
+
+    return fits
 
 
 def _by_ports(values: Sequence[str], published: bool) -> Test:
@@ -217,7 +241,7 @@ _TESTS: Mapping[str, Callable[[Engine, Sequence[str]], Test]] = {
     "label": lambda _engine, values: (
         lambda one: all(has_label(one.record.config.labels or {}, v) for v in values)
     ),
-    "network": lambda _engine, values: lambda one: bool(set(inspection.networks(one)) & set(values)),
+    "network": _by_network,
     "volume": _by_mount,
     "expose": lambda _engine, values: _by_ports(values, published=False),
     "publish": lambda _engine, values: _by_ports(values, published=True),

@@ -280,6 +280,29 @@ class NetworkingConfig(msgspec.Struct, kw_only=True):
     endpoints_config: dict[str, EndpointConfig | None] | None = None
 
 
+class MountPoint(msgspec.Struct, kw_only=True):
+    """One mount of a container, as create settled it from `-v`, `--mount`, `--tmpfs`, `--volumes-from` and the image.
+
+    `source` is a bind's path on the host, `name` a volume's; `anonymous`: nobody named it, so `rm -v` takes it
+    along. `options` are a tmpfs'. `copies`: an empty volume first gets what the image has at `destination`.
+    """
+
+    type: str
+    destination: str
+    source: str = ""
+    name: str = ""
+    anonymous: bool = False
+    mode: str = ""
+    rw: bool = True
+    propagation: str = ""
+    recursive: bool = True
+    recursive_read_only: bool = True
+    makes_source: bool = False
+    copies: bool = True
+    subpath: str = ""
+    options: list[str] = msgspec.field(default_factory=list)
+
+
 class ContainerRecord(msgspec.Struct, kw_only=True):
     """`config.json`: what create decided; only `rename` and `update` ever change it."""
 
@@ -294,8 +317,25 @@ class ContainerRecord(msgspec.Struct, kw_only=True):
     config: ContainerConfig
     host_config: HostConfig
     networking: NetworkingConfig
+    mounts: list[MountPoint] = msgspec.field(default_factory=list)
     platform: str = "linux"
     warnings: list[str] = msgspec.field(default_factory=list)
+
+
+class Endpoint(msgspec.Struct, kw_only=True):
+    """One running container in one network: `link` is the host's end, `interface` the container's."""
+
+    network_id: str
+    endpoint_id: str
+    link: str
+    interface: str
+    mac_address: str
+    ip_address: str = ""
+    ip_prefix_len: int = 0
+    gateway: str = ""
+    ipv6_address: str = ""
+    ipv6_prefix_len: int = 0
+    ipv6_gateway: str = ""
 
 
 class RunState(msgspec.Struct, kw_only=True):
@@ -317,3 +357,5 @@ class RunState(msgspec.Struct, kw_only=True):
     restart_count: int = 0
     has_been_started: bool = False
     stopped_by_user: bool = False
+    endpoints: dict[str, Endpoint] = msgspec.field(default_factory=dict)
+    ports: dict[str, list[PortBinding]] = msgspec.field(default_factory=dict)

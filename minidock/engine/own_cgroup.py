@@ -5,6 +5,7 @@ leaf of their own (the children inherit it). At its end the engine goes back to 
 unused leaf can be removed. cgroups(7), "no internal processes" rule.
 """
 
+import errno
 import os
 from collections.abc import Mapping
 
@@ -25,7 +26,14 @@ class OwnCgroup:
         """Move this process with all its threads to the leaf of `parent`."""
         former = _current(hierarchy)
         leaf = hierarchy.at(f"/{parent.strip('/')}/{LEAF}")
-        leaf.create(exist_ok=True)
+        try:
+            leaf.create(exist_ok=True)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            # We are in `parent` itself, as in a unit that systemd delegated: it hands down once we left it.
+            leaf.join()
+            leaf.create(exist_ok=True)
         leaf.join()
         return cls(leaf, former)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from minidock.engine import records, removal, supervision, times, waiting
+from minidock.engine import execs, health, networking, records, removal, supervision, times, waiting
 from minidock.engine.containers import Container
 from minidock.engine.model import RunState
 from minidock.engine.transitions import RUNNING
@@ -44,10 +44,12 @@ def recover(engine: Engine) -> None:
                 _recover_one(engine, identifier, began)
             except (Damaged, MinidockError, OSError) as error:
                 _give_up(engine, identifier, error)
+    engine.networks.sweep(engine.networks_in_use())
     _sweep_cgroups(engine)
     _sweep_shim_directories(engine)
     engine.images.sweep(engine.layers_in_use())
     engine.problems.extend(getattr(engine.images, "problems", ()))
+    engine.problems.extend(engine.networks.problems)
 
 
 def _recover_one(engine: Engine, identifier: str, began: float) -> None:
@@ -112,6 +114,7 @@ def _resume(engine: Engine, container: Container, shim: Shim) -> None:
     except OSError:
         log.exception("cannot ask whether container %s is paused", container.id)
     started = container.state.started_at
+    networking.resume(engine, container)
     with container.lock:
         container.shim = shim
         container.change(
@@ -122,6 +125,8 @@ def _resume(engine: Engine, container: Container, shim: Shim) -> None:
             has_been_started=True,
             started_at=times.now() if times.is_zero(started) or not container.is_running else started,
         )
+        execs.resume(engine, container, shim.execs)
+        health.watch(engine, container)
         engine.supervisor.watch(container, shim)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from minidock.engine import records, waiting
+from minidock.engine import records, volumes, waiting
 from minidock.engine.containers import Container
 from minidock.engine.transitions import following
 
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def discard(engine: Engine, container: Container) -> None:
+def discard(engine: Engine, container: Container, with_volumes: bool = False) -> None:
     """Remove a container that does not run. Does nothing when it is gone already.
+
+    Its anonymous volumes go too `with_volumes`, and always with `--rm`, unless another container names them.
 
     OSError when its directory cannot be moved: it stays, as `dead`, and can be removed again.
     """
@@ -45,7 +47,12 @@ def discard(engine: Engine, container: Container) -> None:
             engine.containers.pop(container.id, None)
         engine.names.release(container.name, container.id)
         container.state = msgspec.structs.replace(container.state, status="gone")
+    engine.execs.forget(container)
+    if with_volumes or container.record.host_config.auto_remove:
+        anonymous = [point.name for point in container.record.mounts if point.anonymous]
+        volumes.remove_anonymous(engine, anonymous)
     engine.events.publish("container", "destroy", container.id, container.attributes())
     waiting.announce(container, removed=True)
+    engine.images.release(container.record.image, container.record.layers, engine.layers_in_use())
     if hidden is not None:
         engine.sweeper.remove(hidden)

@@ -35,7 +35,7 @@ def build(
         "ociVersion": "1.0.2",
         "process": process(record, identity),
         "root": {"path": root_path, "readonly": host.readonly_rootfs},
-        "mounts": spec_mounts.entries(host, directory),
+        "mounts": spec_mounts.entries(host, directory, record.mounts),
         "linux": {
             "namespaces": namespaces(host),
             "devices": nodes,

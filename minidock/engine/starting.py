@@ -11,28 +11,30 @@ import logging
 import os
 import select
 import shutil
+import signal
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from minidock.engine import (
-    etc_files,
+    filters,
+    health,
+    log_drivers,
+    links,
+    mounts_sources,
+    networking,
+    publishing,
     records,
     removal,
     spec,
-    spec_mounts,
-    spec_security,
     supervision,
     times,
     users,
-    validation,
     waiting,
 )
 from minidock.engine.containers import Container
 from minidock.engine.transitions import require
-from minidock.errors import InvalidParameter, MinidockError, StartFailed
-from minidock.kernel import seccomp, seccomp_profile
+from minidock.errors import MinidockError, StartFailed
+from minidock.kernel import process
 from minidock.runtime.client import Shim
 from minidock.runtime.requests import (
     STDIN_KEEP,
@@ -50,10 +52,15 @@ log = logging.getLogger(__name__)
 SETUP_FAILED = 128  # what Docker records for a start that failed before the program
 
 
-def start(engine: Engine, container: Container, reference: str, trace: int = -1) -> None:
-    """Start `container`; StartFailed with everything undone, and with `--rm` the container removed."""
-    with container.lock:
-        status = require(container.status, "start", container.id, reference)
+def start(
+    engine: Engine, container: Container, reference: str, trace: int = -1, verb: str = "start"
+) -> None:
+    """Start `container`; StartFailed with everything undone, and with `--rm` the container removed.
+
+    `verb` is `again` when a restart policy starts it, which counts these starts.
+    """
+    with container.tree.exclusive(), container.lock:
+        status = require(container.status, verb, container.id, reference)
         try:
             shim = _launch(engine, container, trace)
         except Exception as error:
@@ -72,7 +79,11 @@ def start(engine: Engine, container: Container, reference: str, trace: int = -1)
             started_at=times.now(),
             has_been_started=True,
             stopped_by_user=False,
+            restart_count=container.state.restart_count + 1 if verb == "again" else 0,
         )
+        health.watch(engine, container)
+        networking.started(engine, container)
+        mounts_sources.publish_mounts(engine, container)
         engine.events.publish("container", "start", container.id, container.attributes())
         engine.supervisor.watch(container, shim)
 
@@ -83,8 +94,10 @@ def _launch(engine: Engine, container: Container, trace: int) -> Shim:
         undo.callback(container.close_parked)
         clients = _still_there(container)
         records.forget_exit(container.directory)
-        etc_files.write(record, container.directory)
-        spec_mounts.make_bind_sources(record.host_config)
+        failed = undo.enter_context(ExitStack())
+        joined = networking.prepare(engine, container, undo, failed)
+        failed.callback(mounts_sources.release, engine, container)
+        shown = mounts_sources.open_all(engine, container, undo)
         root = open_root(engine, container)
         undo.callback(os.close, root)
         identity = users.resolve(root, record.config.user, record.host_config.group_add or ())
@@ -93,23 +106,30 @@ def _launch(engine: Engine, container: Container, trace: int) -> Shim:
             directory=container.directory,
             socket_directory=engine.paths.shim_directory(container.id),
             spec=spec.build(
-                record, identity, container.directory, engine.root_path, engine.cgroup_path(container)
+                links.with_environment(engine, container),
+                identity,
+                networking.etc_directory(engine, container),
+                engine.root_path,
+                engine.cgroup_path(container),
             ),
             rootfs=root,
-            seccomp=seccomp_filter(engine, container),
+            seccomp=filters.seccomp_filter(engine, container),
             stdin=_stdin(container),
             init=bool(record.host_config.init),
             log=_log(container),
             clients=clients,
+            namespaces=joined.namespaces,
+            mounts=shown,
             trace=trace,
         )
         supervision.await_former_shim(engine, container)
-        failed = undo.enter_context(ExitStack())
         os.makedirs(
             request.socket_directory, mode=0o700, exist_ok=True
         )  # from here on, recovery looks for a shim
         failed.callback(_remove_directory, request.socket_directory)
         shim = engine.spawner.launch(request)
+        failed.callback(_kill, shim)
+        publishing.hand_over(shim, joined.ports)
         failed.pop_all()
         return shim
 
@@ -126,36 +146,6 @@ def open_root(engine: Engine, container: Container) -> int:
     volatile = container.record.host_config.auto_remove
     above = (engine.init_layer,)
     return engine.layers.overlay(container.record.layers, upper, work, volatile=volatile, above=above)
-
-
-def seccomp_filter(engine: Engine, container: Container) -> bytes:
-    """Return the compiled filter for the container, b"" when it is unconfined. Compiled once and kept."""
-    host = container.record.host_config
-    choice = spec_security.seccomp_choice(host)
-    if choice == spec_security.UNCONFINED:
-        return b""
-    allowed = spec_security.capability_set(host.cap_add or (), host.cap_drop or (), host.privileged)
-    key = (choice, allowed)
-    if key not in engine.seccomp_filters:
-        machine = engine.host
-        if choice == spec_security.BUILTIN:
-            profile = seccomp_profile.docker_default(allowed, machine.machine, machine.kernel)
-        else:
-            profile = _custom_profile(choice, allowed, engine)
-        if len(engine.seccomp_filters) > 64:  # custom profiles come from users and could be endless
-            engine.seccomp_filters.clear()
-        engine.seccomp_filters[key] = seccomp.compile_filter(profile, engine.paths.seccomp_cache)
-    return engine.seccomp_filters[key]
-
-
-def _custom_profile(text: str, allowed: tuple[str, ...], engine: Engine) -> dict[str, object]:
-    try:
-        document = msgspec.json.decode(text)
-        if not isinstance(document, dict):
-            raise ValueError("it is not an object")
-        return seccomp_profile.resolve(document, allowed, engine.host.machine, engine.host.kernel)
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidParameter(f"Decoding seccomp profile failed: {error}") from error
 
 
 def _failure(error: Exception) -> StartFailed:
@@ -204,8 +194,16 @@ def _log(container: Container) -> LogOptions:
     host = container.record.host_config
     if host.log_config.type == "none":
         return LogOptions()
-    max_size, max_file = validation.log_options(host)
+    max_size, max_file = log_drivers.options(host)
     return LogOptions("json-file", container.log_path, max_size, max_file)
+
+
+def _kill(shim: Shim) -> None:
+    """End a container whose start fails after all; its shim cleans up after it."""
+    with suppress(OSError):
+        if process.start_time(shim.pid) == shim.start_time:
+            os.kill(shim.pid, signal.SIGKILL)
+    shim.close()
 
 
 def _remove_directory(path: str) -> None:

@@ -15,10 +15,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from minidock.engine import records, removal, times, transitions, waiting
+from minidock.engine import execs, mounts_sources, networking, records, removal, times, transitions, waiting
 from minidock.engine.containers import Container
 from minidock.errors import Damaged
 from minidock.runtime import protocol
+from minidock.runtime.protocol import Message
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
@@ -78,6 +79,7 @@ class Supervisor:
         except OSError:
             message = None
         if message is not None and message.get("event") != "exit":
+            _note(self._engine, container, message)
             return
         del self._watched[descriptor]
         self._poller.unregister(descriptor)
@@ -88,16 +90,34 @@ class Supervisor:
             ended(self._engine, container, _from_disk(container) or _bury(self._engine, container), shim)
 
 
+def _note(engine: Engine, container: Container, message: Message) -> None:
+    """A shim tells of something that is not the end of its container."""
+    if message["event"] == "exec_exit":
+        execs.ended(engine, message["id"], message["exit_code"])
+    elif message["event"] == "detach" and message["exec"] is None:
+        engine.events.publish("container", "detach", container.id, container.attributes())
+    elif message["event"] == "detach":
+        attributes = container.attributes(execID=message["exec"])
+        engine.events.publish("container", "exec_detach", container.id, attributes)
+
+
 def ended(engine: Engine, container: Container, end: records.Exit, shim: Shim | None = None) -> None:
     """Record the end of a run, tell everyone, and with `--rm` remove the container."""
     with container.lock:
-        status = transitions.following(container.status, "exit")
+        again = engine.restarter.decide(container, end.exit_code)
+        status = transitions.following(container.status, "retry" if again else "exit")
         if status is None or container.shim is not shim:
             return
         container.shim = None
+        if container.health is not None:
+            container.health.stop()
         if shim is not None:
             shim.close()
+        networking.release(engine, container)
+        mounts_sources.release(engine, container)
         container.change(
+            endpoints={},
+            ports={},
             status=status,
             pid=0,
             start_time=0,
@@ -107,11 +127,14 @@ def ended(engine: Engine, container: Container, end: records.Exit, shim: Shim | 
             finished_at=end.finished_at or times.now(),
         )
         container.close_parked()
+    execs.lose(engine, container)
     if end.oom_killed:
         engine.events.publish("container", "oom", container.id, container.attributes())
     engine.events.publish("container", "die", container.id, container.attributes(exitCode=str(end.exit_code)))
     waiting.announce(container)
-    if container.record.host_config.auto_remove and not container.is_kept:
+    if again:
+        engine.restarter.schedule(container)
+    elif container.record.host_config.auto_remove and not container.is_kept:
         removal.discard(engine, container)
 
 

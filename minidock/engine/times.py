@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 from minidock.engine.model import ZERO_TIME
 from minidock.errors import InvalidParameter
+from minidock.formats.durations import duration_ns
 
 _RFC3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:([Zz])|([+-])(\d\d):(\d\d))$"
@@ -19,6 +20,11 @@ _RFC3339 = re.compile(
 def now() -> str:
     """Return the present moment as text."""
     return to_text(time.time_ns())
+
+
+def now_in_seconds() -> str:
+    """Return the present moment without its fraction, as Docker dates volumes."""
+    return to_text(time.time_ns() // 1_000_000_000 * 1_000_000_000)
 
 
 def to_text(time_ns: int) -> str:
@@ -41,6 +47,34 @@ def to_ns(text: str) -> int:
         raise InvalidParameter(f"invalid time: {text!r}: {error}") from error
     seconds = int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
     return seconds * 1_000_000_000 + int((match[7] or "").ljust(9, "0"))
+
+
+def moment_ns(text: str) -> int:
+    """Return what a filter `until` means in nanoseconds since 1970: a duration before now, seconds since
+    1970, or a date with or without a zone (then the host's); InvalidParameter in Docker's words.
+    """
+    try:
+        return time.time_ns() - duration_ns(text)
+    except InvalidParameter:
+        pass
+    try:
+        if re.fullmatch(r"\d{1,12}(\.\d{1,9})?", text):
+            seconds, _, fraction = text.partition(".")
+            return int(seconds) * 1_000_000_000 + int(fraction.ljust(9, "0"))
+        if _RFC3339.match(text):
+            return to_ns(text)
+        return int(datetime.fromisoformat(text).timestamp()) * 1_000_000_000
+    except (ValueError, OverflowError, InvalidParameter):
+        raise InvalidParameter(f'failed to parse value as time or duration: "{text}"') from None
+
+
+def go_duration(seconds: float) -> str:
+    """Return a duration as Go prints it: "1.5s", "500ms", "1m30s"."""
+    if seconds < 1:
+        return f"{seconds * 1000:g}ms"
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + f"{rest:g}s"
 
 
 def is_zero(text: str) -> bool:

@@ -6,6 +6,7 @@ verbs of the kernel.
 
     created --start--> running --exit--> exited --start--> running
     running --pause--> paused --unpause--> running
+    running --retry--> restarting --again--> running
     anything that does not run --remove--> removing --> gone
 """
 
@@ -18,6 +19,12 @@ TABLE: dict[tuple[str, str], str] = {
     ("paused", "unpause"): "running",
     ("running", "exit"): "exited",
     ("paused", "exit"): "exited",
+    # A restart policy: the end of a run is not the end of the container.
+    ("running", "retry"): "restarting",
+    ("paused", "retry"): "restarting",
+    ("restarting", "again"): "running",
+    ("restarting", "stop"): "exited",
+    ("restarting", "kill"): "exited",
     ("created", "remove"): "removing",
     ("exited", "remove"): "removing",
     ("dead", "remove"): "removing",
@@ -33,6 +40,9 @@ TABLE: dict[tuple[str, str], str] = {
 
 RUNNING = frozenset({"running", "paused"})
 """The statuses in which processes of the container exist."""
+
+UP = RUNNING | {"restarting"}
+"""The statuses that Docker calls running."""
 
 
 def following(status: str, verb: str) -> str | None:
@@ -52,7 +62,7 @@ def require(status: str, verb: str, identifier: str, name: str) -> str:
 
 def _refusal(status: str, verb: str, identifier: str, name: str) -> Conflict | NotModified:
     if verb == "start":
-        if status == "running":
+        if status in ("running", "restarting"):
             return NotModified(f"container {name} is already running")
         if status == "paused":
             return Conflict("cannot start a paused container, try unpause instead")
@@ -61,6 +71,8 @@ def _refusal(status: str, verb: str, identifier: str, name: str) -> Conflict | N
         return NotModified(f"container {name} is not running")
     if verb == "kill":
         return Conflict(f"cannot kill container: {name}: container {identifier} is not running")
+    if verb == "pause" and status == "restarting":
+        return Conflict(f"container {identifier} is restarting, wait until the container is running")
     if verb == "pause" and status == "paused":
         return Conflict(f"container {identifier} is already paused")
     if verb == "unpause":
@@ -75,6 +87,7 @@ def _remove_refusal(status: str, name: str) -> Conflict:
         return Conflict(f"removal of container {name} is already in progress")
     procedure = {
         "paused": "container is paused and must be unpaused first",
+        "restarting": "container is restarting: stop the container before removing or force remove",
         "running": "container is running: stop the container before removing or force remove",
     }[status]
     return Conflict(f'cannot remove container "/{name}": {procedure}')

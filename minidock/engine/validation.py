@@ -8,17 +8,12 @@ Source: Docker Engine API v1.50.
 import re
 from collections.abc import Iterator
 
-from minidock.engine import etc_files, signals, spec_mounts, spec_resources, spec_security
+from minidock.engine import etc_files, log_drivers, network_validation, mounts, signals, spec_resources, spec_security
 from minidock.engine.host import Host
-from minidock.engine.model import ContainerConfig, HostConfig, NetworkingConfig
+from minidock.engine.model import ContainerConfig, Healthcheck, HostConfig, NetworkingConfig
 from minidock.errors import InvalidParameter, Unsupported
 
 MINIMUM_MEMORY = 6 * 1024 * 1024
-LOG_OPTIONS = frozenset({"max-size", "max-file"})
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)([kmgt]?)b?", re.IGNORECASE)
-_OTHER_LOG_DRIVERS = frozenset(
-    ["local", "syslog", "journald", "gelf", "fluentd", "awslogs", "splunk", "etwlogs", "gcplogs"]
-)
 _HOSTNAME = re.compile(r"[^\s\x00-\x1f\x7f/]{0,64}")
 
 
@@ -29,36 +24,23 @@ def check(
     _check_config(config)
     _check_modes(config, host, networking)
     _check_resources(host, machine)
-    log_options(host)
+    log_drivers.options(host)
+    _check_health(config.healthcheck)
     _check_restart_policy(host)
     spec_security.parse_options(host.security_opt or ())
     spec_security.capability_set(host.cap_add or (), host.cap_drop or (), host.privileged)
     spec_security.sysctls(host)
     for entry in host.extra_hosts or ():
         etc_files.split_extra_host(entry)
-    spec_mounts.points(host)
-    spec_mounts.check_bind_sources(host.mounts or ())
-    return list(_warnings(config, host))
+    mounts.requested(host)
+    return list(_warnings(config, host, machine))
 
 
-def log_options(host: HostConfig) -> tuple[int, int]:
-    """Return (max size in bytes, max files) of the json-file log; raises for other drivers and options."""
-    driver, options = host.log_config.type, host.log_config.config or {}
-    if driver in _OTHER_LOG_DRIVERS:
-        raise Unsupported(f"logger: log driver '{driver}' is not supported (json-file and none are)")
-    if driver not in ("", "json-file", "none"):
-        raise InvalidParameter(f"logger: no log driver named '{driver}' is registered")
-    for name in options:
-        if name not in LOG_OPTIONS:
-            raise InvalidParameter(f"unknown log opt '{name}' for json-file log driver")
-    size, files = options.get("max-size", "10m"), options.get("max-file", "3")
-    match = _SIZE.fullmatch(size)
-    if size != "-1" and (not match or not float(match[1])):
-        raise InvalidParameter(f"invalid size: '{size}'")
-    if not files.isdecimal() or int(files) < 1:
-        raise InvalidParameter(f"max-file cannot be less than 1: '{files}'")
-    factor = 1000 ** " kmgt".index(match[2].lower() or " ") if match else 0
-    return (int(float(match[1]) * factor) if match else 0), int(files)
+def check_update(host: HostConfig, machine: Host) -> list[str]:
+    """Raise for limits or a restart policy that a container cannot have; return the warnings."""
+    _check_resources(host, machine)
+    _check_restart_policy(host)
+    return []
 
 
 def _check_config(config: ContainerConfig) -> None:
@@ -77,25 +59,31 @@ def _check_config(config: ContainerConfig) -> None:
     if config.stop_signal:
         signals.number(config.stop_signal)
     for volume in config.volumes or ():
-        raise Unsupported(f"volumes are not supported yet: '{volume}'")
-    if config.mac_address:
-        raise Unsupported("--mac-address is not supported yet")
+        mounts.bind(volume)
     for port in config.exposed_ports or ():
         if not re.fullmatch(r"\d{1,5}(-\d{1,5})?(/(tcp|udp|sctp))?", port):
             raise InvalidParameter(f"invalid port specification: {port!r}")
 
 
+def _check_health(check: Healthcheck | None) -> None:
+    """Refuse times below a millisecond: they are nanoseconds, and somebody has meant seconds."""
+    if check is None:
+        return
+    for name, value in (
+        ("Interval", check.interval),
+        ("Timeout", check.timeout),
+        ("StartPeriod", check.start_period),
+        ("StartInterval", check.start_interval),
+    ):
+        if value and value < 1_000_000:
+            raise InvalidParameter(f"{name} in Healthcheck cannot be less than 1ms")
+    if check.retries < 0:
+        raise InvalidParameter("Retries in Healthcheck cannot be negative")
+
+
 def _check_modes(config: ContainerConfig, host: HostConfig, networking: NetworkingConfig) -> None:
-    """Refuse namespaces and networks that are not there yet."""
-    if host.network_mode not in ("", "default", "bridge", "none", "host"):
-        raise Unsupported(
-            f"network mode '{host.network_mode}' is not supported yet: use none, host or the default"
-        )
-    for name in networking.endpoints_config or ():
-        if name not in ("default", "bridge", "none", "host"):
-            raise Unsupported(
-                f"network '{name}': networks are not supported yet: use none, host or the default"
-            )
+    """Refuse namespaces that are not there yet, and what cannot be said of a network."""
+    network_validation.check(config, host, networking)
     for option, value, served in (
         ("--pid", host.pid_mode, ("", "host")),
         ("--ipc", host.ipc_mode, ("", "private", "shareable", "host", "none")),
@@ -118,10 +106,7 @@ def _check_modes(config: ContainerConfig, host: HostConfig, networking: Networki
     if ".." in host.cgroup_parent.split("/") or "." in host.cgroup_parent.split("/"):
         raise InvalidParameter(f"invalid cgroup parent: {host.cgroup_parent!r}")
     for option, given in (
-        ("--volumes-from", host.volumes_from),
-        ("--link", host.links),
         ("--storage-opt", host.storage_opt),
-        ("--volume-driver", host.volume_driver),
     ):
         if given:
             raise Unsupported(f"{option} is not supported yet")
@@ -245,17 +230,18 @@ def _check_restart_policy(host: HostConfig) -> None:
         raise InvalidParameter("can't create 'AutoRemove' container with restart policy")
 
 
-def _warnings(config: ContainerConfig, host: HostConfig) -> Iterator[str]:
+def _warnings(config: ContainerConfig, host: HostConfig, machine: Host) -> Iterator[str]:
     """Yield a sentence for each thing that is kept for inspect and not acted on."""
-    if host.restart_policy.name not in ("", "no"):
-        yield f"Restart policy '{host.restart_policy.name}' is recorded but not acted on yet."
-    if config.healthcheck is not None and (config.healthcheck.test or ["NONE"])[0] != "NONE":
-        yield "The health check is recorded but not run yet."
     if host.network_mode == "host" and host.port_bindings:
         yield "Published ports are discarded when using host network mode"
-    elif host.port_bindings or host.publish_all_ports:
-        yield "Published ports are recorded but not published yet: the container has no network but loopback."
-    if host.oom_kill_disable and not host.memory:
+    if host.memory_swappiness not in (None, -1) and not machine.cgroups.knows("swappiness"):
+        yield (
+            "Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. "
+            "Memory swappiness discarded."
+        )
+    if host.oom_kill_disable and not machine.cgroups.knows("oom_kill_disable"):
+        yield "Your kernel does not support OomKillDisable. OomKillDisable discarded."
+    elif host.oom_kill_disable and not host.memory:
         yield (
             "OOM killer is disabled for the container, but no memory limit is set, "
             "this can result in the system running out of resources."

@@ -41,14 +41,17 @@ class State(msgspec.Struct, kw_only=True):
     error: str = ""
     started_at: str = ZERO_TIME
     finished_at: str = ZERO_TIME
+    health: HealthState | None = None
 
 
 class MountPoint(msgspec.Struct, kw_only=True, omit_defaults=False):
-    """One mount of a container as inspect shows it."""
+    """One mount of a container as inspect shows it; `name` and `driver` are a volume's."""
 
     type: str
+    name: str | None = None
     source: str
     destination: str
+    driver: str | None = None
     mode: str
     rw: bool
     propagation: str
@@ -75,6 +78,47 @@ class NetworkSettings(msgspec.Struct, kw_only=True):
     ipv6_gateway: str = ""
     mac_address: str = ""
     networks: dict[str, EndpointConfig] = msgspec.field(default_factory=dict)
+
+
+class Change(msgspec.Struct, kw_only=True):
+    """One line of `docker diff`; `kind` is 0 modified, 1 added, 2 deleted."""
+
+    path: str
+    kind: int
+
+
+class VolumeUsage(msgspec.Struct, kw_only=True):
+    """What a volume costs: bytes of its files, and how many containers name it."""
+
+    size: int
+    ref_count: int
+
+
+class VolumeView(msgspec.Struct, kw_only=True):
+    """One volume; `usage_data` only where it was asked for."""
+
+    created_at: str
+    driver: str = "local"
+    labels: dict[str, str] | None
+    mountpoint: str
+    name: str
+    options: dict[str, str] | None
+    scope: str = "local"
+    usage_data: VolumeUsage | None = None
+
+
+class VolumeList(msgspec.Struct, kw_only=True):
+    """`docker volume ls`."""
+
+    volumes: list[VolumeView]
+    warnings: list[str] | None = None
+
+
+class VolumesPruned(msgspec.Struct, kw_only=True):
+    """`docker volume prune`: the names of the removed, and the bytes that it gave back."""
+
+    volumes_deleted: list[str]
+    space_reclaimed: int
 
 
 class DriverData(msgspec.Struct, kw_only=True):
@@ -112,6 +156,39 @@ class ContainerInspection(msgspec.Struct, kw_only=True):
     mounts: list[MountPoint]
     config: ContainerConfig
     network_settings: NetworkSettings
+
+
+class ExecProcess(msgspec.Struct, kw_only=True):
+    """What an exec runs; Docker writes these names in small letters."""
+
+    tty: bool
+    entrypoint: str
+    arguments: list[str]
+    privileged: bool
+    user: str | None
+
+
+class ExecInspection(msgspec.Struct, kw_only=True):
+    """`GET /exec/{id}/json`; `exit_code` is None until the program has ended."""
+
+    id: str
+    running: bool
+    exit_code: int | None
+    process_config: ExecProcess
+    open_stdin: bool
+    open_stderr: bool
+    open_stdout: bool
+    can_remove: bool
+    container_id: str
+    detach_keys: str
+    pid: int
+
+
+class ProcessTable(msgspec.Struct, kw_only=True):
+    """`docker top`: the titles of ps's columns, and a row of cells for each process."""
+
+    titles: list[str]
+    processes: list[list[str]]
 
 
 class Port(msgspec.Struct, kw_only=True):
@@ -223,7 +300,7 @@ class ImageInspection(msgspec.Struct, kw_only=True):
 
 
 class ImageSummary(msgspec.Struct, kw_only=True):
-    """One image of `docker images`; -1 is "not computed"."""
+    """One image of `docker images`; -1 is "not computed". Docker has no `old_id`: an ID of 2014."""
 
     id: str
     parent_id: str
@@ -234,6 +311,7 @@ class ImageSummary(msgspec.Struct, kw_only=True):
     shared_size: int
     containers: int
     labels: dict[str, str] | None
+    old_id: str | None = None
 
 
 class HistoryEntry(msgspec.Struct, kw_only=True):

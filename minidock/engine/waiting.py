@@ -81,7 +81,7 @@ def watch(container: Container, condition: str) -> Waiter:
     waiter = Waiter(container, condition)
     with container.lock:
         gone = container.status == "gone"
-        if gone or (condition == NOT_RUNNING and not container.is_running):
+        if gone or (condition == NOT_RUNNING and not container.is_up):
             waiter.finish(outcome(container))
         else:
             container.waiters.add(waiter)

@@ -258,14 +258,13 @@ def _number(octal: bytes) -> int:
     if octal[0] & 0x80:
         value = int.from_bytes(octal, "big") & ((1 << (8 * len(octal) - 1)) - 1)
         return value - (1 << (8 * len(octal) - 1)) if octal[0] & 0x40 else value
-    digits = octal.partition(b"\0")[0].strip(b" ")
-    if not digits:
-        return 0
-    try:
-        if digits.isdigit():
-            return int(digits, 8)
-    except ValueError:
-        pass
+    digits = octal[:-1]  # the usual form: digits and one NUL or space
+    if octal[-1] not in b"\0 " or not digits.isdigit():
+        digits = octal.partition(b"\0")[0].strip(b" ")
+        if not digits:
+            return 0
+    if digits.isdigit() and not digits.strip(b"01234567"):
+        return int(digits, 8)
     raise bad(f"{octal!r} is not a number")
 
 

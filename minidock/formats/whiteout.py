@@ -35,8 +35,8 @@ def parse_whiteout(name: str) -> Whiteout | None:
     """Read the last component of a path in a layer; None if it is an ordinary name.
 
     Raises InvalidParameter for what would hide the directory itself or its parent (`.wh.`, `.wh..`,
-    `.wh...`), and for aufs' own housekeeping names other than the opaque mark (aufs' `.wh..wh.plnk`
-    hard-link store never belonged into an image).
+    `.wh...`), and for aufs' own housekeeping names other than the opaque mark; at the top of a layer the
+    unpacker expects those and never asks.
     """
     if not name.startswith(PREFIX):
         return None

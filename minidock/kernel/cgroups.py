@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from minidock.kernel import libc
+from minidock.kernel import cgroup_v1_limits, cgroup_v2_limits, libc
 from minidock.kernel.cgroup_model import UNIFIED, BlockDeviceValue, BlockIO, Cgroup, Limits, Statistics
 from minidock.kernel.cgroup_v1 import CgroupV1
 from minidock.kernel.cgroup_v2 import CgroupV2
@@ -62,6 +62,10 @@ class Hierarchy:
         if parts[0] or len(parts) < 2 or any(part in ("", ".", "..") for part in parts[1:]):
             raise ValueError(f"invalid cgroup path {path!r}: it is absolute, normalised and not the root")
         return CgroupV2(path, self.mounts[UNIFIED]) if self.version == 2 else CgroupV1(path, self.mounts)
+
+    def knows(self, field: str) -> bool:
+        """Tell whether this version has the limit at all; a kernel built without it is Cgroup.supported's."""
+        return field in (cgroup_v2_limits if self.version == 2 else cgroup_v1_limits).FILES
 
 
 def hierarchy() -> Hierarchy:

@@ -42,7 +42,9 @@ _X86_64: Final = {
     "add_key": 248,
     "keyctl": 250,
     "ioprio_set": 251,
+    "inotify_add_watch": 254,
     "unshare": 272,
+    "inotify_init1": 294,
     "name_to_handle_at": 303,
     "open_by_handle_at": 304,
     "syncfs": 306,
@@ -56,6 +58,8 @@ _X86_64: Final = {
     "statx": 332,
 }
 _AARCH64: Final = {
+    "inotify_init1": 26,
+    "inotify_add_watch": 27,
     "ioprio_set": 30,
     "umount2": 39,
     "mount": 40,

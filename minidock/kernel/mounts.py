@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from minidock.kernel.libc import encode, syscall
+from minidock.kernel.libc import encode, libc, syscall
 
 MS_RDONLY = 1
 MS_NOSUID = 2
@@ -79,8 +79,15 @@ FSCONFIG_SET_FLAG = 0
 FSCONFIG_SET_STRING = 1
 FSCONFIG_CMD_CREATE = 6
 
+PROC_SUPER_MAGIC = 0x9FA0
+
 _MESSAGE_SIZE = 4096
 _SEVERITY = {"e": "error", "w": "warning", "i": "info"}
+
+# libc["fstatfs"] is a fresh function object, so declaring its types does not touch anybody else's.
+_fstatfs = libc["fstatfs"]
+_fstatfs.argtypes = (ctypes.c_int, ctypes.c_void_p)
+_fstatfs.restype = ctypes.c_int
 
 Path = str | bytes | os.PathLike[str]
 
@@ -221,6 +228,14 @@ def mount_setattr(
     flags = (AT_RECURSIVE if recursive else 0) | (0 if encode(path) else AT_EMPTY_PATH)
     arguments = (fd, encode(path), flags, ctypes.byref(attributes), ctypes.sizeof(attributes))
     syscall("mount_setattr", *arguments, about=os.fspath(path) or f"descriptor {fd}")
+
+
+def file_system_type(fd: int) -> int:
+    """Return the magic number of the file system of `fd`, also an O_PATH one (statfs(2), f_type)."""
+    buffer = (ctypes.c_long * 32)()  # struct statfs is 120 bytes, and its first member is f_type
+    if _fstatfs(fd, buffer) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), f"descriptor {fd}")
+    return buffer[0]
 
 
 @dataclass(frozen=True)

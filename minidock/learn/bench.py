@@ -1,7 +1,7 @@
 """What a check has in its hands: subjects, random inputs, eyes, and messages that name the line.
 
-A Bench exists as pid 1 of a fresh sandbox, for one check. A check starts subjects, looks at them from outside,
-and raises Wrong (see `expect`). Afterwards the witness must see what it saw before.
+A Bench exists as pid 1 of a fresh sandbox, for one check. A check starts subjects, looks at them from
+outside, and raises Wrong (see `expect`). Afterwards the witness must see what it saw before.
 """
 
 import os
@@ -51,7 +51,7 @@ class Bench:
 
     @contextmanager
     def start(self, body: Body, flags: int = 0) -> Iterator[Subject]:
-        """Run `body(functions)` in a process of its own (in new namespaces, `flags`), and end it afterwards."""
+        """Run `body(functions)` in a process of its own (in new namespaces: `flags`); end it afterwards."""
         subject = Subject(self.piece, self.chapter, body, flags)
         self._subjects.append(subject)
         try:
@@ -59,30 +59,51 @@ class Bench:
         finally:
             subject.close()
 
-    def value(self, subject: Subject, function: str, contract: str) -> Any:
+    def value(self, subject: Subject, function: str, contract: str, look: str = "") -> Any:
         """Return what the body returned; Wrong when it raised, hung, ended or became a program."""
         outcome = subject.wait(PATIENCE)
         if "value" in outcome:
             return outcome["value"]
-        raise self._unexpected(subject, outcome, function, contract)
+        raise self._unexpected(subject, outcome, function, contract, look)
 
-    def program(self, subject: Subject, function: str, contract: str) -> int:
+    def program(self, subject: Subject, function: str, contract: str, look: str = "") -> int:
         """Return the pid of the program that the subject has become; Wrong when it did not."""
         outcome = subject.wait(PATIENCE)
         if "became" in outcome:
             return subject.pid
         if "value" in outcome:
-            raise Wrong(contract, f"{function} returned and no program was started", self.where(function))
-        raise self._unexpected(subject, outcome, function, contract)
+            raise Wrong(
+                contract, f"{function} returned and started no program", _both(look, self.where(function))
+            )
+        raise self._unexpected(subject, outcome, function, contract, look)
 
-    def raised(self, subject: Subject, function: str, contract: str) -> dict[str, Any]:
+    def settle(self, pid: int, program: str) -> None:
+        """Wait until `pid` has become `program` and sleeps, as one does that waits for its input: its dynamic
+        loader opens files of its own before that.
+        """
+        path = os.path.realpath(program)
+        contract = f"{program} runs and waits for its input"
+        look = (
+            "without an open input it ends at once: were its descriptors connected, and are they inheritable?"
+        )
+        try:
+            waits = self.wait_until(
+                lambda: self.eyes.link(f"{pid}/exe") == path and self.eyes.status(pid)["State"][0] == "S"
+            )
+            expect(waits, contract, self.eyes.status(pid)["State"], look)
+        except OSError as error:
+            raise Wrong(contract, "it has ended", look) from error
+
+    def raised(self, subject: Subject, function: str, contract: str, look: str = "") -> dict[str, Any]:
         """Return the facts of the OSError that the body raised; Wrong when it raised none."""
         outcome = subject.wait(PATIENCE)
         if "raised" in outcome and outcome["errno"] is not None:
             return outcome
         if "value" in outcome:
-            raise Wrong(contract, f"{function} returned {outcome['value']!r}", self.where(function))
-        raise self._unexpected(subject, outcome, function, contract)
+            raise Wrong(
+                contract, f"{function} returned {outcome['value']!r}", _both(look, self.where(function))
+            )
+        raise self._unexpected(subject, outcome, function, contract, look)
 
     def call(self, function: str, *arguments: Any, contract: str, flags: int = 0) -> Any:
         """Call one function of the learner's in a process of its own and return its result (JSON values)."""
@@ -102,37 +123,64 @@ class Bench:
         """End what is left, and ask the witness; Wrong when its surroundings have changed."""
         for subject in self._subjects:
             subject.close()
-        _end_orphans()
-        after = self.eyes.view(self._witness)
+        # A killed process takes a moment to go, and those without a parent are ours to reap.
+        self.wait_until(lambda: _reaped() and set(self.eyes.processes()) <= set(self._before.processes), 1.0)
+        try:
+            after = self.eyes.view(self._witness)
+        except OSError:
+            raise Wrong(
+                "a bystander in the sandbox is left alone",
+                "it was killed",
+                "os.kill(0, ...) and os.kill(-1, ...) reach others than one's own child",
+            ) from None
         before = self._before
         functions = ", ".join(self.chapter.functions)
         gone = [line for line in before.mounts if line not in after.mounts]
         new = [line for line in after.mounts if line not in before.mounts]
         look = diagnose.leaked_mounts(gone, new)
-        expect(not gone and not new, "a bystander in the sandbox sees the same mounts as before",
-               "; ".join([*(f"gone: {line}" for line in gone[:2]), *(f"new: {line}" for line in new[:2])]), look)
-        expect(before.hostname == after.hostname, f"the sandbox keeps its host name {before.hostname}",
-               after.hostname, f"the name was set without a UTS namespace of its own ({functions})")
-        expect(before.directory == after.directory, f"a bystander stays in {before.directory}", after.directory)
+        expect(
+            not gone and not new,
+            "a bystander in the sandbox sees the same mounts as before",
+            "; ".join([*(f"gone: {line}" for line in gone[:2]), *(f"new: {line}" for line in new[:2])]),
+            look,
+        )
+        expect(
+            before.hostname == after.hostname,
+            f"the sandbox keeps its host name {before.hostname}",
+            after.hostname,
+            f"the name was set without a UTS namespace of its own ({functions})",
+        )
+        expect(
+            before.directory == after.directory, f"a bystander stays in {before.directory}", after.directory
+        )
         left = set(after.processes) - set(before.processes)
         expect(not left, "no process is left", f"still there: {sorted(left)}")
 
-    def _unexpected(self, subject: Subject, outcome: dict[str, Any], function: str, contract: str) -> Wrong:
+    def _unexpected(
+        self, subject: Subject, outcome: dict[str, Any], function: str, contract: str, look: str
+    ) -> Wrong:
+        where = _both(look, self.where(function))
         if "raised" in outcome:
-            return diagnose.exception(self, subject, outcome, function, contract)
+            wrong = diagnose.exception(self, subject, outcome, function, contract)
+            wrong.look = _both(wrong.look, look)
+            return wrong
         if "stuck" in outcome:
             state = self.eyes.status(subject.pid).get("State", "gone")
             waits = ""
             with suppress(OSError):
                 waits = self.eyes.read(f"{subject.pid}/wchan").decode()
-            seen = f"it had not come back after {PATIENCE:.0f} s (state {state}, waiting in {waits or 'user code'})"
-            return Wrong(contract, seen, self.where(function))
+            seen = f"not back after {PATIENCE:.0f} s (state {state}, waiting in {waits or 'user code'})"
+            return Wrong(contract, seen, where)
         status = subject.end(0.5)
         if status is None:
-            return Wrong(contract, "the process became another program", self.where(function))
+            return Wrong(contract, "the process became another program", where)
         code = os.waitstatus_to_exitcode(status)
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return Wrong(contract, f"the process ended with {how} and said nothing", self.where(function))
+        return Wrong(contract, f"the process ended with {how} and said nothing", where)
+
+
+def _both(first: str, second: str) -> str:
+    return "; ".join(filter(None, (first, second)))
 
 
 def _witness() -> int:
@@ -146,11 +194,9 @@ def _witness() -> int:
     return pid
 
 
-def _end_orphans() -> None:
-    """Reap what a subject left behind; pid 1 is its parent now."""
-    while True:
-        try:
-            if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                return
-        except ChildProcessError:
-            return
+def _reaped() -> bool:
+    """Reap what a subject left behind, for pid 1 is its parent now; always true."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    return True

@@ -1,8 +1,8 @@
 """The chapters on disk: which functions each replaces, its checks, mutants and hints.
 
-A chapter is a directory `chapters/NN-name` of the checkout; nothing of it is copied into the package, so that a
-page, its grader and the engine's function are always of one version. `seam.toml` is the only file that is read
-to know a chapter.
+A chapter is a directory `chapters/NN-name` of the checkout; nothing of it is copied into the package, so
+that a page, its grader and the engine's function are always of one version. `seam.toml` is the only file
+that is read to know a chapter.
 """
 
 import importlib.util

@@ -1,7 +1,8 @@
 """From an errno to its cause: which of the reasons that a man page lists is the one here.
 
-The manual gives pivot_root(2) five reasons for EINVAL. Which one it is stands in the process's own mountinfo at
-that moment, so it is read there, and the line is shown. mount(2), pivot_root(2), setns(2), proc(5).
+The manual gives pivot_root(2) five reasons for EINVAL. Which one it is stands in the process's own
+mountinfo at that moment, so it is read there, and the line is shown. mount(2), pivot_root(2), setns(2),
+proc(5).
 """
 
 import errno
@@ -15,10 +16,13 @@ if TYPE_CHECKING:
     from minidock.learn.bench import Bench
     from minidock.learn.subject import Subject
 
+_OF_FIVE = "of the five causes of EINVAL yours is:"
 _CALL = re.compile(r"the system call was (\w+)\(2\)")
 
 
-def exception(bench: "Bench", subject: "Subject", facts: dict[str, Any], function: str, contract: str) -> Wrong:
+def exception(
+    bench: "Bench", subject: "Subject", facts: dict[str, Any], function: str, contract: str
+) -> Wrong:
     """Word an exception that a learner's function raised, or let through."""
     kind, message = facts["raised"], facts["message"]
     where = bench.where(function)
@@ -59,7 +63,9 @@ def leaked_mounts(gone: list[str], new: list[str]) -> str:
 def _cause(bench: "Bench", subject: "Subject", call: str, name: str, path: str) -> str:
     lines = bench.eyes.mountinfo(subject.pid)
     if call == "pivot_root":
-        return _pivot_root(lines, name, os.path.realpath(path) if path not in ("", ".") else "", bench, subject)
+        return _pivot_root(
+            lines, name, os.path.realpath(path) if path not in ("", ".") else "", bench, subject
+        )
     if call == "setns" and name == "EINVAL":
         return "the descriptor is not of the kind of namespace that the flag names"
     if call in ("umount2", "mount") and name == "EINVAL":
@@ -72,30 +78,31 @@ def _pivot_root(lines: list[str], name: str, path: str, bench: "Bench", subject:
     mount = _mount_at(lines, target)
     if name == "EBUSY":
         return (
-            f"pivot_root says EBUSY when the new root lies on the mount of the present root: {target} is not a "
+            f"pivot_root says EBUSY when the new root lies on the present root's mount: {target} is not a "
             f"mount point of its own; {_nearest(lines, target)}"
         )
     if name != "EINVAL":
         return ""
     if mount is None:
-        return f"of the five causes of EINVAL yours is: {target} is not a mount point; {_nearest(lines, target)}"
+        return f"{_OF_FIVE} {target} is not a mount point; {_nearest(lines, target)}"
     if "shared:" in _tags(mount):
-        return f"of the five causes of EINVAL yours is: the new root itself is shared: {mount}"
+        return f"{_OF_FIVE} the new root itself is shared: {mount}"
     parent = next((line for line in lines if line.split()[0] == mount.split()[1]), None)
     if parent is not None and "shared:" in _tags(parent):
         number, _, at = parent.split()[0], parent.split()[1], parent.split()[4]
         tag = re.search(r"shared:\d+", parent)
-        return (
-            f"of the five causes of EINVAL yours is: the parent mount {number} `{at}` is {tag[0] if tag else ''}: "
-            f"{parent}"
-        )
-    return "of the five causes of EINVAL yours is: the place for the old root is not at or below the new root"
+        return f"{_OF_FIVE} the parent mount {number} `{at}` is {tag[0] if tag else ''}: {parent}"
+    return f"{_OF_FIVE} the place for the old root is not at or below the new root"
 
 
 def _nearest(lines: list[str], path: str) -> str:
     """Show the mount on which `path` lies."""
     best = max(
-        (line for line in lines if path == line.split()[4] or path.startswith(line.split()[4].rstrip("/") + "/")),
+        (
+            line
+            for line in lines
+            if path == line.split()[4] or path.startswith(line.split()[4].rstrip("/") + "/")
+        ),
         key=lambda line: len(line.split()[4]),
         default="",
     )

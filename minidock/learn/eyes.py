@@ -1,10 +1,11 @@
 """The examiner's own view of the processes in its sandbox, which no unmount in there can take away.
 
-A detached procfs shows in nobody's mountinfo and is attached nowhere, so a learner's code cannot cover, unmount
-or even find it. proc(5), fsopen(2).
+A detached procfs shows in nobody's mountinfo and is attached nowhere, so a learner's code cannot cover,
+unmount or even find it. proc(5), fsopen(2).
 """
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 
 from minidock.kernel import mounts
@@ -51,7 +52,11 @@ class Eyes:
         """Return the open descriptors of a process and what they are."""
         folder = os.open(f"{pid}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.descriptor)
         try:
-            return {int(name): os.readlink(name, dir_fd=folder) for name in os.listdir(folder)}
+            found = {}
+            for name in os.listdir(folder):
+                with suppress(FileNotFoundError):  # closed meanwhile
+                    found[int(name)] = os.readlink(name, dir_fd=folder)
+            return found
         finally:
             os.close(folder)
 

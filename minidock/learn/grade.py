@@ -1,7 +1,7 @@
 """Grading: every check in a fresh sandbox of its own, with random inputs, and a message for each that fails.
 
-A check that wrecks its sandbox therefore cannot spoil the next one's. No network, nothing to install, and a few
-hundredths of a second each.
+A check that wrecks its sandbox therefore cannot spoil the next one's. No network, nothing to install, and a
+few hundredths of a second each.
 """
 
 import json
@@ -53,7 +53,9 @@ class Grader:
     def run(self, chapter: Chapter, piece: Piece, check: Check, seed: int | None = None) -> Result:
         """Run one check in a sandbox."""
         seed = secrets.randbits(32) if seed is None else seed
-        stay = sandbox.stay(lambda records: _examine(records, chapter, piece, check, seed), self._group, self._room)
+        stay = sandbox.stay(
+            lambda records: _examine(records, chapter, piece, check, seed), self._group, self._room
+        )
         about = (check.__doc__ or check.__name__).strip().splitlines()[0]
         name = check.__name__.removeprefix("check_")
         verdict = next((record for record in stay.records if "passed" in record), None)
@@ -62,7 +64,9 @@ class Grader:
             raise MinidockError(f"the sandbox could not be made or used: {broken}")
         if verdict is None:
             limit = f"{self._room.timeout:.0f} s"
-            seen = f"still running after {limit}: ended" if stay.timed_out else f"gone with status {stay.status}"
+            seen = (
+                f"still running after {limit}: ended" if stay.timed_out else f"gone with status {stay.status}"
+            )
             return Result(name, about, False, "the check ends", seen, printed=stay.printed, seed=seed)
         return Result(name, about, **verdict, printed="" if verdict["passed"] else stay.printed, seed=seed)
 
@@ -82,6 +86,10 @@ def _examine(records: int, chapter: Chapter, piece: Piece, check: Check, seed: i
     try:
         try:
             check(bench)
+        except OSError as error:  # the examiner looked at a process that is gone, or found a file missing
+            raise Wrong(
+                check.__doc__ or "", f"the process is gone ({error})", bench.where(chapter.functions[0])
+            ) from None
         finally:
             bench.finish()
     except Wrong as wrong:

@@ -1,8 +1,8 @@
 """Mutants: small, realistic bugs, each a few lines changed in the solution.
 
 They prove the grader (each must fail, with a message that names the step) and they are the exercises of
-`learn break`. A mutant is a TOML file; it says what to change by the text itself, so that it breaks loudly when
-the engine's function changes.
+`learn break`. A mutant is a TOML file; it says what to change by the text itself, so that it breaks loudly
+when the engine's function changes.
 """
 
 import tomllib
@@ -29,7 +29,9 @@ class Mutant:
     def applied(self, text: str) -> str:
         """Return the solution with the bug in it."""
         if text.count(self.before) != 1:
-            raise Damaged(f"mutant {self.name}: its `before` stands {text.count(self.before)} times in the solution")
+            raise Damaged(
+                f"mutant {self.name}: its `before` stands {text.count(self.before)} times in the solution"
+            )
         return text.replace(self.before, self.after)
 
     def changed_line(self) -> str:

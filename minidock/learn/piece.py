@@ -1,7 +1,7 @@
 """A learner's file, loaded: its functions in the engine's place, and the engine's own out of reach.
 
-Before the file is loaded, the functions that it is to write are taken out of the engine. So a file that imports
-the engine's function, or calls it, has not written it, and finds that out.
+Before the file is loaded, the functions that it is to write are taken out of the engine. So a file that
+imports the engine's function, or calls it, has not written it, and finds that out.
 """
 
 import importlib

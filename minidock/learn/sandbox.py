@@ -1,8 +1,8 @@
 """A place where a learner's code may do anything: own namespaces, own tree, limits, and a certain end.
 
-The sandbox's first process is pid 1 of its pid namespace, so when that is killed the kernel kills all others;
-the time-out therefore always works, whatever the code blocked, ignored or forked. Whatever was mounted or named
-in there ends with its last process. pid_namespaces(7), cgroups(7).
+The sandbox's first process is pid 1 of its pid namespace, so when that is killed the kernel kills all
+others; the time-out therefore always works, whatever the code blocked, ignored or forked. Whatever was
+mounted or named in there ends with its last process. pid_namespaces(7), cgroups(7).
 """
 
 import json

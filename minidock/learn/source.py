@@ -1,8 +1,8 @@
 """Start files and solutions, both made from the engine's own functions: nothing is copied by hand.
 
 The solution of a chapter *is* the engine's source of its seams, cut out of the module with `ast`; the start
-file is the same with the bodies taken out. What a function uses besides itself is imported at the head of both
-files, and so handed over: the reader writes the steps, not the ctypes.
+file is the same with the bodies taken out. What a function uses besides itself is imported at the head of
+both files, and so handed over: the reader writes the steps, not the ctypes.
 """
 
 import ast
@@ -72,7 +72,7 @@ def line_of(text: str, function: str) -> int:
 
 
 def statements(text: str) -> Iterator[tuple[str, str, str]]:
-    """Yield (function, statement, the whole text without that statement) for every statement of a function."""
+    """Yield (function, statement, the text without that statement) for every statement of a function."""
     tree = ast.parse(text)
     lines = text.splitlines()
     for function in (node for node in tree.body if isinstance(node, ast.FunctionDef)):
@@ -87,7 +87,7 @@ def _inner(function: ast.FunctionDef) -> Iterator[ast.stmt]:
     for node in ast.walk(function):
         if node is function or not isinstance(node, ast.stmt):
             continue
-        if isinstance(node, ast.Pass) or node is function.body[0] and ast.get_docstring(function) is not None:
+        if isinstance(node, ast.Pass) or (node is function.body[0] and ast.get_docstring(function)):
             continue
         yield node
 
@@ -191,7 +191,7 @@ def _definition(tree: ast.Module, function: str, path: Path) -> ast.FunctionDef:
 
 
 def _imports(tree: ast.Module, node: ast.FunctionDef, seam: Seam, siblings: set[str]) -> Iterator[str]:
-    """Yield the import lines that the names in `node` need; what the module defines itself is imported from it."""
+    """Yield the import lines that `node` needs; what its module defines itself is imported from there."""
     used = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
     for statement in tree.body:
         if isinstance(statement, ast.Import):

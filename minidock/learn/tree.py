@@ -43,6 +43,9 @@ def build(scratch_size: int, cgroup: cgroups.Hierarchy | None = None) -> None:
     for path in filter(os.path.exists, ("proc/sys", "proc/sysrq-trigger")):
         mounts.mount(path, path, None, mounts.MS_BIND)
         mounts.mount_setattr(mounts.AT_FDCWD, path, set=mounts.MOUNT_ATTR_RDONLY)
+    if cgroup is not None:  # an engine configures its networks there, and these are the sandbox's own
+        mounts.mount("proc/sys/net", "proc/sys/net", None, mounts.MS_BIND)
+        mounts.mount_setattr(mounts.AT_FDCWD, "proc/sys/net", clear=mounts.MOUNT_ATTR_RDONLY)
     mounts.pivot_root(".", ".")
     mounts.umount(".", mounts.MNT_DETACH)
     os.chdir("/")
@@ -53,7 +56,7 @@ def build(scratch_size: int, cgroup: cgroups.Hierarchy | None = None) -> None:
 
 
 def _clone_host_files() -> dict[str, int | str]:
-    """Return what stands in the host's root: a detached read-only copy of each mount tree, or a link's target."""
+    """Return what stands in the host's root: a detached read-only copy of a tree, or a link's target."""
     found: dict[str, int | str] = {}
     for name in os.listdir("/"):
         path = f"/{name}"

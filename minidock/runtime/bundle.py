@@ -15,6 +15,10 @@ import msgspec
 
 from minidock.errors import InvalidParameter, Unsupported
 
+_IPC_SYSCTLS = frozenset(
+    f"kernel.{name}"
+    for name in ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced")
+)
 MAXIMUM_SIZE = 8 * 1024 * 1024  # environments reach 2 MB; more is not a configuration
 
 
@@ -187,17 +191,25 @@ def parse(document: bytes) -> Spec:
 
 
 def load(directory: str) -> Spec:
-    """Read `directory`/config.json; a relative root path becomes absolute."""
+    """Read `directory`/config.json; relative paths of the root and of bind mounts become absolute."""
     path = os.path.join(directory, "config.json")
     try:
         with open(path, "rb") as file:
             spec = parse(file.read(MAXIMUM_SIZE + 1))
     except OSError as error:
         raise InvalidParameter(f"open {path}: {os.strerror(error.errno or 0).lower()}") from error
-    if spec.root is None or os.path.isabs(spec.root.path):
-        return spec
-    root = Root(path=os.path.join(os.path.abspath(directory), spec.root.path), readonly=spec.root.readonly)
-    return msgspec.structs.replace(spec, root=root)
+    here = os.path.abspath(directory)
+    bound = tuple(
+        msgspec.structs.replace(entry, source=os.path.join(here, entry.source)) if is_bind(entry) else entry
+        for entry in spec.mounts
+    )
+    root = spec.root and Root(path=os.path.join(here, spec.root.path), readonly=spec.root.readonly)
+    return msgspec.structs.replace(spec, root=root, mounts=bound)
+
+
+def is_bind(entry: Mount) -> bool:
+    """True when `source` is a file or directory of the host rather than a file system's name."""
+    return entry.type == "bind" or "bind" in entry.options or "rbind" in entry.options
 
 
 def namespace(spec: Spec, kind: str) -> Namespace | None:
@@ -213,5 +225,30 @@ def refuse_unsupported(spec: Spec) -> None:
         raise Unsupported(f"config.json: apparmorProfile {spec.process.apparmor_profile!r} is not supported")
     if spec.process.selinux_label:
         raise Unsupported("config.json: selinuxLabel is not supported")
+    refuse_the_hosts_own(spec)
     if any("\0" in text for text in (*spec.process.args, *spec.process.env, spec.process.cwd)):
         raise InvalidParameter("config.json: process: a NUL byte cannot be passed to a program")
+
+
+def refuse_the_hosts_own(spec: Spec) -> None:
+    """Raise InvalidParameter for a member that would change the host, since a namespace is missing for it."""
+    mount = namespace(spec, "mount")
+    if mount is None and (spec.mounts or spec.linux.masked_paths or spec.linux.readonly_paths):
+        raise InvalidParameter("config.json: mounts need a mount namespace")
+    if mount is not None and mount.path and spec.root is not None:
+        raise Unsupported("config.json: root: a new root in a mount namespace that exists already")
+    if namespace(spec, "uts") is None and (spec.hostname or spec.domainname):
+        raise InvalidParameter("config.json: unable to set hostname without a private UTS namespace")
+    for name in spec.linux.sysctl:
+        kind = _namespace_of_sysctl(name)
+        if kind is None or namespace(spec, kind) is None:
+            raise InvalidParameter(f"sysctl {name!r} is not in a separate kernel namespace")
+
+
+def _namespace_of_sysctl(name: str) -> str | None:
+    """Return the namespace type that holds a kernel parameter, None when all containers share it."""
+    if name.startswith("net."):
+        return "network"
+    if name.startswith("fs.mqueue.") or name in _IPC_SYSCTLS:
+        return "ipc"
+    return "uts" if name == "kernel.domainname" else None

@@ -5,9 +5,8 @@ only while it is being launched. pipe(2), pty(7).
 """
 
 import contextlib
-import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from minidock.kernel import terminal
 from minidock.runtime import logs
@@ -33,6 +32,8 @@ class Carrier:
         self._input: Input | None = None
         self._terminal = -1
         self._waiting: list[AttachClient] = []
+        self._drained: Callable[[], None] | None = None
+        self.detached: Callable[[], None] = lambda: None  # called when a client types its detach keys
 
     @property
     def is_open(self) -> bool:
@@ -72,16 +73,31 @@ class Carrier:
         for descriptor in self._outputs:
             os.set_blocking(descriptor, False)
             self._loop.watch(descriptor, READ, lambda _events, fd=descriptor: self._carry(fd))  # type: ignore[misc]
-        for request in self._waiting:
+        waiting, self._waiting = self._waiting, []
+        for request in waiting:
             self.attach(request)
-        self._waiting.clear()
 
     def attach(self, request: AttachClient, waiting: bool = False) -> None:
         """Add a client; one that comes before the start (`waiting`) is served from `begin` on."""
         if waiting:
             self._waiting.append(request)
         else:
-            self.clients.append(Client(self._loop, request, self._input, self._changed))
+            self._add(request).begin()
+
+    def attach_withheld(self, request: AttachClient) -> tuple[Client, logs.Position | None]:
+        """Add a client that receives nothing before its `release`, and tell the place in the log after which
+        its stream goes on.
+        """
+        client = self._add(request)
+        client.withhold()
+        client.begin()
+        self._update_outputs()
+        return client, None if self._log is None else self._log.position()
+
+    def _add(self, request: AttachClient) -> Client:
+        client = Client(self._loop, request, self._input, self._changed)
+        self.clients.append(client)
+        return client
 
     def resize(self, rows: int, columns: int) -> None:
         """Set the terminal's size in character cells; the program gets SIGWINCH. Nothing without a
@@ -95,8 +111,20 @@ class Carrier:
         self._ending = True
         self._update_outputs()
 
+    def drain(self, seconds: float, drained: Callable[[], None]) -> None:
+        """Take the rest as `stop_waiting` does, and call `drained` once: at the end of the output, or after
+        `seconds`, since a process that left the container may hold it open for ever.
+        """
+        self.stop_waiting()
+        self._drained = drained
+        if self.is_open:
+            self._loop.after(seconds, self._has_drained)
+        else:
+            self._has_drained()
+
     def end(self) -> None:
         """The program is gone: close our ends, and complete the log."""
+        self._drained = None
         for descriptor in list(self._outputs):
             self._close_output(descriptor)
         if self._input is not None:
@@ -104,6 +132,20 @@ class Carrier:
         if self._log is not None:
             self._log.close()
             self._log = None
+
+    def abandon(self) -> None:
+        """The program never started: close our ends and every client."""
+        self.end()
+        for request in self._waiting:
+            os.close(request.descriptor)
+        self._waiting.clear()
+        for client in list(self.clients):
+            client.close()
+
+    def _has_drained(self) -> None:
+        if self._drained is not None:
+            drained, self._drained = self._drained, None
+            drained()
 
     def finish_clients(self) -> None:
         """Let every client have what is queued for it, then the end of the stream."""
@@ -122,9 +164,7 @@ class Carrier:
             data = os.read(descriptor, CHUNK)
         except BlockingIOError:
             return
-        except OSError as error:
-            if error.errno != errno.EIO:  # how a terminal says that nobody has its slave open any more
-                raise
+        except OSError:  # EIO is how a terminal says that nobody has its slave open any more
             data = b""
         if not data:
             self._close_output(descriptor)
@@ -140,6 +180,8 @@ class Carrier:
     def _changed(self, client: Client) -> None:
         if client.is_closed and client in self.clients:
             self.clients.remove(client)
+            if client.has_detached:
+                self.detached()
         self._update_outputs()
 
     def _update_outputs(self) -> None:
@@ -160,3 +202,5 @@ class Carrier:
         if descriptor == self._terminal:
             self._terminal = -1
         os.close(descriptor)
+        if not self._outputs:
+            self._has_drained()

@@ -4,12 +4,13 @@ A Shim is known by its container's socket directory: after a restart of the daem
 Methods may be called from any thread; each request has a connection of its own.
 """
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,10 +18,12 @@ import msgspec
 from minidock.errors import Conflict, MinidockError, StartFailed
 from minidock.kernel import process
 from minidock.runtime import bundle, protocol, sealed
+from minidock.runtime.logs import Position
 from minidock.runtime.protocol import CONTROL_SOCKET, Message
 from minidock.runtime.requests import AttachClient, ExecRequest, LaunchRequest, pack
 
 REQUEST_TIMEOUT = 10.0
+PORTS_A_MESSAGE = 200  # a message carries at most 253 descriptors
 CHANNEL = 3  # the spawner's descriptor of its channel
 NOT_FOUND, NOT_EXECUTABLE, ENGINE_FAILED = 127, 126, 125
 
@@ -54,6 +57,7 @@ class Spawner:
                 ],
                 setsid=True,
                 setsigdef=signal.valid_signals(),
+                setsigmask=(),
             )
         finally:
             os.close(copy)
@@ -83,6 +87,7 @@ class Spawner:
                 "rootfs": request.rootfs,
                 "trace": request.trace,
                 **{f"namespace:{kind}": descriptor for kind, descriptor in request.namespaces.items()},
+                **{f"mount:{place}": descriptor for place, descriptor in request.mounts.items()},
                 **{f"client{index}": client.descriptor for index, client in enumerate(request.clients)},
             }
             shim_pid, pidfd = self._fork(_launch_message(request), named)
@@ -94,10 +99,15 @@ class Spawner:
     def _fork(self, message: Message, named: Mapping[str, int]) -> tuple[int, int]:
         names, descriptors = pack(named)
         with self._lock:
-            protocol.send(self._channel, {**message, "descriptors": names}, descriptors)
-            received = protocol.receive(self._channel)
+            try:
+                protocol.send(self._channel, {**message, "descriptors": names}, descriptors)
+                received = protocol.receive(self._channel)
+            except BrokenPipeError:
+                received = None
         if received is None:
             raise MinidockError("the spawner is gone: restart the daemon")
+        if "error" in received[0]:
+            raise MinidockError(f"the spawner {received[0]['error']}")
         return received[0]["shim"], received[1][0]
 
 
@@ -110,6 +120,7 @@ class Shim:
         self.start_time: int = facts["start_time"]
         self.shim_pid: int = facts["shim_pid"]
         self.pidfd = pidfd  # of the shim: readable when it has ended
+        self.execs: list[Message] = facts.get("execs", [])  # that an earlier daemon started
         self._socket_directory = socket_directory
 
     @classmethod
@@ -139,9 +150,38 @@ class Shim:
         """Hand a client's socket over to the shim."""
         self._ask({"op": "attach", "client": client.to_message()}, {"client0": client.descriptor})
 
+    @contextlib.contextmanager
+    def attached_after_log(
+        self, client: AttachClient
+    ) -> Iterator[tuple[Position | None, Callable[[], None]]]:
+        """Hand a client's socket over; it receives nothing from the shim before the block's end.
+
+        Gives the place in the log after which the client's stream goes on (None: nothing is logged), and a
+        function to call when the log's files are open: until then the program's output stands still.
+        """
+        message = {"op": "attach", "client": client.to_message(), "withhold": True}
+        with self._asking(message, {"client0": client.descriptor}) as (answer, _, channel):
+            position = answer["position"]
+            yield (
+                None if position is None else Position(*position),
+                lambda: protocol.send(channel, {"go_on": True}),
+            )
+
     def resize(self, rows: int, columns: int, exec_id: str | None = None) -> None:
         """Resize the terminal of the container or of one of its execs."""
         self._ask({"op": "resize", "rows": rows, "columns": columns, "exec": exec_id}, {})
+
+    def publish(self, ports: Sequence[tuple[int, str, int]]) -> None:
+        """Hand over bound sockets, each with the container's address and port; the caller's stay its own."""
+        for first in range(0, len(ports), PORTS_A_MESSAGE):
+            part = ports[first : first + PORTS_A_MESSAGE]
+            named = {f"port{index}": descriptor for index, (descriptor, _, _) in enumerate(part)}
+            targets = [[address, port] for _, address, port in part]
+            self._ask({"op": "publish", "targets": targets}, named)
+
+    def unpublish(self) -> None:
+        """Let the shim give all published ports free."""
+        self._ask({"op": "unpublish"}, {})
 
     def root_descriptor(self) -> int:
         """Return an O_PATH descriptor of the container's root; the caller closes it."""
@@ -173,6 +213,14 @@ class Shim:
         os.close(self.pidfd)
 
     def _ask(self, message: Message, named: Mapping[str, int]) -> tuple[Message, list[int]]:
+        with self._asking(message, named) as (answer, descriptors, _):
+            return answer, descriptors
+
+    @contextlib.contextmanager
+    def _asking(
+        self, message: Message, named: Mapping[str, int]
+    ) -> Iterator[tuple[Message, list[int], socket.socket]]:
+        """Send a request and give its answer, and the connection, which closes at the block's end."""
         names, descriptors = pack(named)
         try:
             channel = protocol.connect(self._socket_directory, CONTROL_SOCKET, REQUEST_TIMEOUT)
@@ -181,11 +229,11 @@ class Shim:
         with channel:
             protocol.send(channel, {**message, "descriptors": names}, descriptors)
             received = protocol.receive(channel)
-        if received is None:
-            raise Conflict("container is not running")
-        if "error" in received[0]:
-            raise start_failed(received[0], "exec")
-        return received
+            if received is None:
+                raise Conflict("container is not running")
+            if "error" in received[0]:
+                raise start_failed(received[0], "exec")
+            yield *received, channel
 
 
 def _launch_message(request: LaunchRequest) -> Message:

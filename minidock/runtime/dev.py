@@ -33,7 +33,8 @@ def populate(root: int, extra: Iterable[Device]) -> None:
     directory = openat2.open_in_root(root, "/dev", os.O_PATH | os.O_DIRECTORY)
     try:
         for name, target in devices.DEFAULT_LINKS.items():
-            os.symlink(target, name, dir_fd=directory)
+            if name != "core" or os.path.exists(target):  # not every kernel has /proc/kcore
+                os.symlink(target, name, dir_fd=directory)
     finally:
         os.close(directory)
 

@@ -15,9 +15,9 @@ from minidock.kernel import cgroups, namespaces, process, terminal, trace
 from minidock.runtime import bundle, dev, identity, init, launch, program, protocol
 from minidock.runtime.report import Steps
 
-# The user namespace is the engine's own; pid and time take effect for children only, so they are joined
+# The user namespace is the engine's own; a pid namespace takes effect for children only, so it is joined
 # before clone.
-_NOT_JOINED_HERE = ("user", "pid", "time")
+_NOT_JOINED_HERE = ("user", "pid")
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,18 @@ def start(
     pidfd = process.pidfd_open(target.pid)
     join = target.cgroup.join_descriptors() if target.cgroup else []
     root = target.root if target.root >= 0 else os.open(f"/proc/{target.pid}/root", os.O_PATH | os.O_CLOEXEC)
-    steps = Steps(theirs, trace.Trace(None))
+
+    def child() -> NoReturn:
+        steps = Steps(theirs, trace.Trace(None))
+        try:
+            _run(target, what, descriptors, seccomp, steps, (pidfd, join, root))
+        except BaseException as error:  # as in init: nothing above this frame may run in the child
+            steps.report(error)
+        os._exit(init.SETUP_FAILED)
+
     try:
         with launch.children_in_pid_namespace(_pid_entry(target), launch.Resources()):
-            pid = process.clone(0)
-        if pid == 0:
-            try:
-                _run(target, what, descriptors, seccomp, steps, (pidfd, join, root))
-            except BaseException as error:  # as in init: nothing above this frame may run in the child
-                steps.report(error)
-            os._exit(init.SETUP_FAILED)
+            pid = launch.clone_child((), child)  # inside: the child cannot go back to our pid namespace
         theirs.close()
         return launch.await_program(ours, pid)
     finally:
@@ -70,7 +72,7 @@ def _run(
 ) -> NoReturn:
     pidfd, join, root = held
     init.close_the_import_system()
-    process.set_dumpable(False)
+    init.become_nobodys_child([step.channel.fileno(), pidfd, root, *join, *descriptors])
     os.setsid()
     with step("join cgroups", cgroups.join_by):
         cgroups.join_by(join)
@@ -94,10 +96,14 @@ def _run(
             descriptors = [slave, slave, slave]
     with step("set limits", identity.set_limits):
         identity.set_limits(what)
+    with step("change directory", init.change_directory):
+        entered = init.change_directory_as_root(what.cwd)
+    protocol.send(step.channel, {"prepared": True})
     with step("change identity", identity.become):
         identity.become(what, seccomp)
-    with step("change directory", init.change_directory):
-        init.change_directory(what.cwd)
+    if not entered:
+        with step("change directory", init.change_directory):
+            init.change_directory(what.cwd)
     step.begin("exec", program.execute)
     program.execute(what.args, init.environment(what), descriptors)
 

@@ -10,9 +10,10 @@ import errno
 import os
 import stat
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from minidock.kernel import mounts, openat2
-from minidock.runtime.bundle import Mount
+from minidock.runtime.bundle import Mount, is_bind
 
 _ATTRIBUTES = {
     "ro": (mounts.MOUNT_ATTR_RDONLY, 0),
@@ -28,6 +29,8 @@ _ATTRIBUTES = {
     "relatime": (mounts.MOUNT_ATTR_RELATIME, mounts.MOUNT_ATTR__ATIME),
     "noatime": (mounts.MOUNT_ATTR_NOATIME, mounts.MOUNT_ATTR__ATIME),
     "strictatime": (mounts.MOUNT_ATTR_STRICTATIME, mounts.MOUNT_ATTR__ATIME),
+    "atime": (mounts.MOUNT_ATTR_RELATIME, mounts.MOUNT_ATTR__ATIME),
+    "nostrictatime": (mounts.MOUNT_ATTR_RELATIME, mounts.MOUNT_ATTR__ATIME),
 }
 _PROPAGATION = {
     "private": mounts.MS_PRIVATE,
@@ -39,6 +42,14 @@ _SUPERBLOCK_FLAGS = ("sync", "dirsync", "lazytime", "mand")
 _NOT_FOR_THE_KERNEL = ("defaults", "bind", "rbind", "z", "Z", "nocopy", "async", "nolazytime", "norelatime")
 # Their places in an image are ours to mount on, so they must be real directories: a symlink there is an
 # attack.
+# Files that lxcfs and the like replace to show a container its own share of the machine; runc's list.
+_BINDABLE_IN_PROC = frozenset(
+    f"/proc/{name}"
+    for name in [
+        *["cpuinfo", "diskstats", "loadavg", "meminfo", "net/dev", "slabinfo", "stat", "swaps", "uptime"],
+        *["sys/crypto/fips_enabled", "sys/kernel/ns_last_pid"],
+    ]
+)
 _OWN_DIRECTORIES = ("proc", "sysfs", "cgroup", "devpts", "mqueue")
 
 
@@ -49,7 +60,6 @@ class Options:
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.set = self.clear = self.propagation = 0
-        self.bind = "bind" in names or "rbind" in names
         self.recursive = "rbind" in names
         self.recursive_attributes = 0
         self.filesystem: list[tuple[str, str | None]] = []
@@ -74,18 +84,24 @@ class Options:
             self.filesystem.append((key, value if separator else None))
 
 
-def mount_all(root: int, entries: tuple[Mount, ...], cgroup_paths: Mapping[str, str]) -> None:
+def mount_all(
+    root: int,
+    entries: tuple[Mount, ...],
+    cgroup_paths: Mapping[str, str],
+    given: Mapping[str, int] = MappingProxyType({}),
+) -> None:
     """Mount `entries` in their order below the directory `root` (an O_PATH descriptor).
 
     `cgroup_paths` maps each cgroup v1 controller to the container's directory in it ({} on a v2 host).
+    `given` maps the destination of a bind to the detached mount that goes there.
     """
     for entry in entries:
         options = Options(entry.options)
         try:
             if entry.type == "cgroup" and cgroup_paths:
                 _mount_cgroup_v1(root, entry, options, cgroup_paths)
-            elif options.bind or entry.type == "bind":
-                _mount_bind(root, entry, options)
+            elif is_bind(entry):
+                _mount_bind(root, entry, options, given.get(entry.destination, -1))
             else:
                 _mount_filesystem(root, entry, options)
         except OSError as error:
@@ -129,21 +145,40 @@ def _mount_filesystem(root: int, entry: Mount, options: Options) -> None:
         os.close(tree)
 
 
-def _mount_bind(root: int, entry: Mount, options: Options) -> None:
+def _mount_bind(root: int, entry: Mount, options: Options, given: int = -1) -> None:
     recursion = mounts.AT_RECURSIVE if options.recursive else 0
-    tree = mounts.open_tree(entry.source, mounts.OPEN_TREE_CLONE | mounts.OPEN_TREE_CLOEXEC | recursion)
+    if given >= 0:
+        tree = os.dup(given)
+    else:
+        tree = mounts.open_tree(entry.source, mounts.OPEN_TREE_CLONE | mounts.OPEN_TREE_CLOEXEC | recursion)
     try:
         if options.set or options.clear:
             mounts.mount_setattr(tree, "", set=options.set, clear=options.clear)
         if options.recursive_attributes:
             mounts.mount_setattr(tree, "", set=options.recursive_attributes, recursive=True)
+        _refuse_in_proc(tree, entry.destination)
         if stat.S_ISDIR(os.fstat(tree).st_mode):
             target = directory_for(root, entry.destination)
         else:
             target = openat2.make_file_in_root(root, entry.destination)
+        _refuse_proc_behind_a_link(target, entry.destination)
         _place(root, tree, target, options)
     finally:
         os.close(tree)
+
+
+def _refuse_in_proc(tree: int, destination: str) -> None:
+    """Refuse a bind over /proc or in it: what a container knows of itself, and our masks, are there."""
+    if destination == "/proc" and mounts.file_system_type(tree) != mounts.PROC_SUPER_MAGIC:
+        raise OSError(errno.EPERM, '"/proc" cannot be mounted because it is not of type proc')
+    if destination.startswith("/proc/") and destination not in _BINDABLE_IN_PROC:
+        raise OSError(errno.EPERM, f'"{destination}" cannot be mounted because it is inside /proc')
+
+
+def _refuse_proc_behind_a_link(target: int, destination: str) -> None:
+    if not destination.startswith("/proc") and mounts.file_system_type(target) == mounts.PROC_SUPER_MAGIC:
+        os.close(target)
+        raise OSError(errno.EPERM, f'"{destination}" cannot be mounted because it is inside /proc')
 
 
 def _mount_cgroup_v1(root: int, entry: Mount, options: Options, cgroup_paths: Mapping[str, str]) -> None:

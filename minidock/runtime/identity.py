@@ -17,7 +17,7 @@ def set_limits(spec: Process) -> None:
     """Set the rlimits and the OOM score that the spec asks for, and no others."""
     for limit in spec.rlimits:
         number = getattr(resource, limit.type, None)
-        if number is None:
+        if number is None or not limit.type.startswith("RLIMIT_"):
             raise ValueError(f"unknown rlimit {limit.type}")
         try:
             resource.setrlimit(number, (_rlim(limit.soft), _rlim(limit.hard)))
@@ -67,7 +67,9 @@ def _set_capabilities(wanted: Capabilities, user: User) -> None:
         wanted.permitted if root or wanted.ambient else (),
         wanted.inheritable,
     )
-    capabilities.set_ambient(wanted.ambient)
+    # The kernel allows only what is permitted and inheritable too; `runc spec` asks for more, in vain there too.
+    possible = capabilities.mask(wanted.permitted) & capabilities.mask(wanted.inheritable)
+    capabilities.set_ambient(capabilities.names(capabilities.mask(wanted.ambient) & possible))
 
 
 def _rlim(value: int) -> int:

@@ -8,13 +8,14 @@ specification, runtime.md.
 
 import os
 import select
+import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from minidock.kernel import cgroups, mounts, namespaces, process, terminal, trace
+from minidock.kernel import cgroups, libc, mounts, namespaces, process, terminal, trace
 from minidock.runtime import bundle, dev, filesystems, identity, program, protection, protocol, reaper, root
 from minidock.runtime.report import Steps
 
@@ -32,10 +33,22 @@ class Inherited:
     cgroup_descriptors: Sequence[int] = ()
     cgroup_paths: Mapping[str, str] = field(default_factory=dict)
     namespaces: Mapping[str, int] = field(default_factory=dict)
+    mounts: Mapping[str, int] = field(default_factory=dict)
     seccomp: bytes = b""
     reap: bool = False
     start_fifo: int = -1
     trace: int = -1
+
+    def kept(self) -> list[int]:
+        """Return every descriptor that init still needs."""
+        single = (self.channel.fileno(), self.rootfs, self.start_fifo, self.trace)
+        return [
+            *single,
+            *self.descriptors,
+            *self.cgroup_descriptors,
+            *self.namespaces.values(),
+            *self.mounts.values(),
+        ]
 
 
 def run(inherited: Inherited) -> NoReturn:
@@ -53,7 +66,7 @@ def run(inherited: Inherited) -> NoReturn:
 def _run(inherited: Inherited, step: Steps) -> NoReturn:
     spec = inherited.spec
     close_the_import_system()
-    process.set_dumpable(False)  # nobody in a joined pid namespace may read our memory or /proc/PID/exe
+    become_nobodys_child(inherited.kept())
     os.setsid()
     with step("join cgroups", cgroups.join_by):
         cgroups.join_by(inherited.cgroup_descriptors)
@@ -62,19 +75,29 @@ def _run(inherited: Inherited, step: Steps) -> NoReturn:
     descriptors = list(inherited.descriptors)
     if spec.root is not None and bundle.namespace(spec, "mount") is not None:
         descriptors = enter_root(inherited, spec.root, step, descriptors)
-    if spec.hostname:
-        with step("set the hostname", socket.sethostname, hostname=spec.hostname):
-            socket.sethostname(spec.hostname)
+    elif spec.root is not None:
+        with step("enter the root", root.enter_chroot, path=spec.root.path):
+            root.enter_chroot(spec.root.path)
+    if spec.hostname or spec.domainname:
+        with step("set the hostname", set_names, hostname=spec.hostname):
+            set_names(spec)
     with step("set limits", identity.set_limits):
         identity.set_limits(spec.process)
+    with step("change directory", change_directory, cwd=spec.process.cwd):
+        entered = change_directory_as_root(spec.process.cwd)
     if inherited.start_fifo >= 0:
+        with step("exec", program.find):  # now, while the one who made the container still listens
+            program.find(spec.process.args[0], environment(spec.process))
         wait_for_start(inherited)
+    else:
+        protocol.send(inherited.channel, {"prepared": True})  # from here on, silence means success
     with step("change identity", identity.become, uid=spec.process.user.uid, gid=spec.process.user.gid):
         identity.become(spec.process, inherited.seccomp)
     if inherited.reap:
         descriptors = reaper.fork_program(descriptors, inherited.channel)
-    with step("change directory", change_directory, cwd=spec.process.cwd):
-        change_directory(spec.process.cwd)
+    if not entered:
+        with step("change directory", change_directory, cwd=spec.process.cwd):
+            change_directory(spec.process.cwd)
     step.begin("exec", program.execute, arguments=list(spec.process.args))
     program.execute(spec.process.args, environment(spec.process), descriptors)
 
@@ -91,7 +114,7 @@ def enter_root(inherited: Inherited, where: bundle.Root, step: Steps, descriptor
     with step(
         "mount file systems", filesystems.mount_all, mounts=[entry.destination for entry in spec.mounts]
     ):
-        filesystems.mount_all(tree, spec.mounts, inherited.cgroup_paths)
+        filesystems.mount_all(tree, spec.mounts, inherited.cgroup_paths, inherited.mounts)
     if dev.is_ours(spec.mounts):
         with step("make devices", dev.populate):
             dev.populate(tree, spec.linux.devices)
@@ -119,23 +142,52 @@ def close_the_import_system() -> None:
     sys.path_hooks.clear()
 
 
+def become_nobodys_child(kept: Iterable[int]) -> None:
+    """Give up what the shim had and init must not: its descriptors, its umask, its way to hear of signals.
+
+    Otherwise a client that the shim closes would still be open here; and a signal would write a byte into
+    whatever has the number of the shim's wake-up pipe by then.
+    """
+    process.set_dumpable(False)  # nobody in a joined pid namespace may read our memory or /proc/PID/exe
+    signal.set_wakeup_fd(-1)
+    os.umask(0o022)
+    first = program.FIRST_BESIDE_STREAMS
+    for number in sorted({descriptor for descriptor in kept if descriptor >= first}):
+        if number > first:
+            process.close_range(first, number - 1)
+        first = number + 1
+    process.close_range(first)
+
+
 def enter_namespaces(spec: bundle.Spec, given: Mapping[str, int]) -> None:
     """Join the namespaces that exist already; make a cgroup namespace, which must follow joining the cgroup.
 
     The other new ones came with clone(2), and a pid namespace is joined before it: neither can be done here.
     """
-    for entry in spec.linux.namespaces:
-        kind = entry.type
-        if kind in given:
-            namespaces.setns(given[kind], namespaces.NAMES[kind].flag)
-        elif entry.path and kind != "pid":
-            descriptor = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                namespaces.setns(descriptor, namespaces.NAMES[kind].flag)
-            finally:
-                os.close(descriptor)
-        elif kind == "cgroup":
-            namespaces.unshare(namespaces.CLONE_NEWCGROUP)
+    joined, opened = dict[str, int](), []
+    try:
+        for entry in spec.linux.namespaces:
+            if entry.type in given:
+                joined[entry.type] = given[entry.type]
+            elif entry.path and entry.type != "pid":
+                opened.append(os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC))
+                joined[entry.type] = opened[-1]
+        join_namespaces(joined)
+    finally:
+        protocol.close_all(opened)
+    entry_of_ours = bundle.namespace(spec, "cgroup")
+    if entry_of_ours is not None and "cgroup" not in joined:
+        namespaces.unshare(namespaces.CLONE_NEWCGROUP)
+
+
+def join_namespaces(joined: Mapping[str, int]) -> None:
+    """Join the namespace behind each descriptor; the keys say of which kind it must be (OCI names).
+
+    OSError when one cannot be joined, or is of another kind: half a container must not run. The descriptors
+    stay the caller's.
+    """
+    for kind, descriptor in joined.items():
+        namespaces.setns(descriptor, namespaces.NAMES[kind].flag)
 
 
 def open_terminal(inherited: Inherited) -> list[int]:
@@ -175,6 +227,27 @@ def wait_for_start(inherited: Inherited) -> None:
     waiting = select.poll()
     waiting.register(inherited.start_fifo, select.POLLIN)
     waiting.poll()
+
+
+def set_names(spec: bundle.Spec) -> None:
+    """Set host and domain name of the UTS namespace, each if the spec has one."""
+    if spec.hostname:
+        socket.sethostname(spec.hostname)
+    if spec.domainname:
+        name = os.fsencode(spec.domainname)
+        libc.syscall("setdomainname", name, len(name), about=spec.domainname)
+
+
+def change_directory_as_root(path: str) -> bool:
+    """Enter the working directory before the identity changes: it may be closed to the program's user.
+
+    False when only that user may enter it (a file system that refuses root).
+    """
+    try:
+        change_directory(path)
+    except PermissionError:
+        return False
+    return True
 
 
 def change_directory(path: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from minidock.errors import MinidockError, Unsupported
+from minidock.errors import InvalidParameter, MinidockError, Unsupported
 from minidock.kernel import cgroups, devices, namespaces, process, trace
 from minidock.runtime import bundle, init, protocol
 from minidock.runtime.report import describe
@@ -37,6 +37,7 @@ class Resources:
     rootfs: int = -1
     seccomp: bytes = b""
     namespaces: Mapping[str, int] = field(default_factory=dict)
+    mounts: Mapping[str, int] = field(default_factory=dict)
     reap: bool = False
     start_fifo: int = -1
     trace: int = -1
@@ -56,11 +57,14 @@ class Launched:
 
 
 def create_cgroup(spec: bundle.Spec) -> cgroups.Cgroup | None:
-    """Create the cgroup of `spec` with its limits and device rules; None when the spec names no path."""
+    """Create the cgroup of `spec` with its limits and device rules; None when the spec names no path.
+
+    A relative path begins at the hierarchy's root.
+    """
     path = spec.linux.cgroups_path
     if not path:
         return None
-    cgroup = cgroups.at(path)
+    cgroup = cgroup_at(path)
     cgroup.create()
     try:
         apply_resources(cgroup, spec.linux.resources)
@@ -68,6 +72,14 @@ def create_cgroup(spec: bundle.Spec) -> cgroups.Cgroup | None:
         cgroup.delete()
         raise
     return cgroup
+
+
+def cgroup_at(path: str) -> cgroups.Cgroup:
+    """Name the cgroup of a spec's cgroupsPath."""
+    try:
+        return cgroups.at(path if path.startswith("/") else f"/{path}")
+    except ValueError as error:
+        raise InvalidParameter(f"config.json: linux.cgroupsPath: {error}") from error
 
 
 def apply_resources(cgroup: cgroups.Cgroup, wanted: bundle.Resources) -> None:
@@ -111,6 +123,8 @@ def start(spec: bundle.Spec, cgroup: cgroups.Cgroup | None, given: Resources) ->
     """Clone init and return once it is ready (with a start fifo) or has become the program; else
     LaunchFailed.
     """
+    if not spec.process.args:
+        raise InvalidParameter("config.json: process.args must not be empty")
     if bundle.namespace(spec, "user") is not None and not _is_joined(spec, "user", given):
         raise Unsupported("a new user namespace is not supported yet")
     ours, theirs = protocol.pair()
@@ -126,6 +140,7 @@ def start(spec: bundle.Spec, cgroup: cgroups.Cgroup | None, given: Resources) ->
             cgroup_descriptors=join,
             cgroup_paths=v1_paths,
             namespaces={kind: fd for kind, fd in given.namespaces.items() if kind != "pid"},
+            mounts=given.mounts,
             seccomp=given.seccomp,
             reap=given.reap,
             start_fifo=given.start_fifo,
@@ -145,18 +160,27 @@ def start(spec: bundle.Spec, cgroup: cgroups.Cgroup | None, given: Resources) ->
 
 def clone_into(spec: bundle.Spec, given: Resources, child: Callable[[], NoReturn]) -> int:
     """Clone a child into the new namespaces of `spec`; it runs `child`. Returns its pid."""
-    flags = 0
+    new = []
     for entry in spec.linux.namespaces:
         if entry.type not in namespaces.NAMES:
             raise Unsupported(f"config.json: linux.namespaces: unknown namespace {entry.type!r}")
         if not entry.path and entry.type not in given.namespaces and entry.type not in _NOT_WITH_CLONE:
-            flags |= namespaces.NAMES[entry.type].flag
-    if (
-        bundle.namespace(spec, "time") is not None
-    ):  # and for later children: an exec belongs there too
+            new.append(entry.type)
+    if bundle.namespace(spec, "time") is not None:
         namespaces.unshare(namespaces.CLONE_NEWTIME)
     with children_in_pid_namespace(spec, given):
-        pid = process.clone(flags)
+        return clone_child(new, child)
+
+
+def clone_child(kinds: Sequence[str], child: Callable[[], NoReturn]) -> int:
+    """Run `child` in a new process with new namespaces of these `kinds` (OCI names); return its pid.
+
+    The caller stays in its own namespaces. A kind that does not exist is an error, never left out.
+    """
+    flags = 0
+    for kind in kinds:
+        flags |= namespaces.NAMES[kind].flag
+    pid = process.clone(flags)
     if pid == 0:
         child()
     return pid
@@ -189,16 +213,25 @@ def await_program(channel: socket.socket, pid: int) -> Launched:
     raised.
     """
     got = {"terminal": -1, "root": -1}
+    prepared = False
     while (received := protocol.receive(channel)) is not None:
         message, descriptors = received
         if "ready" in message:
+            prepared = True
             break
+        if "prepared" in message:
+            prepared = True
+            continue
         if "error" in message:
             protocol.close_all([descriptor for descriptor in got.values() if descriptor >= 0])
             os.waitpid(pid, 0)
             raise LaunchFailed(message["step"], message["errno"], message["error"])
         for name in message:
             (got[name],) = descriptors
+    if not prepared:  # the channel ended, but not by an execve
+        protocol.close_all([descriptor for descriptor in got.values() if descriptor >= 0])
+        code = process.exit_code(os.waitpid(pid, 0)[1])
+        raise LaunchFailed("prepare", 0, f"init was killed (exit code {code}): is the memory limit too low?")
     return Launched(pid, **got)
 
 

@@ -9,11 +9,12 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 LINE_LIMIT = 16 * 1024
-_encode_text = json.JSONEncoder(ensure_ascii=False).encode
+CHUNK = 256 * 1024
+_encode_text: Callable[[str], str] = json.encoder.encode_basestring  # in C
 
 
 class Record(NamedTuple):
@@ -24,6 +25,15 @@ class Record(NamedTuple):
     stream: str
     time: str
     text: str
+
+
+class Position(NamedTuple):
+    """A place in the log: so many bytes of this file, and what was waiting for the end of its line there."""
+
+    device: int
+    inode: int
+    size: int
+    partial: dict[str, str]
 
 
 def timestamp(ns: int) -> str:
@@ -42,20 +52,30 @@ class Writer:
         self._max_size = max_size
         self._max_file = max_file
         self._partial: dict[str, bytes] = {}
-        self._open()
+        self._descriptor, self._size, self._is_torn = self._open()
 
     def write(self, stream: str, data: bytes) -> None:
         """Log the complete lines of `data`; what follows the last newline waits for its end."""
         data = self._partial.pop(stream, b"") + data
-        lines = data.splitlines(keepends=True) if b"\r" not in data else _split(data)
-        if not data.endswith(b"\n") and len(lines[-1]) < LINE_LIMIT:
-            self._partial[stream] = lines.pop()
-        self._append(stream, lines)
+        end = data.rfind(b"\n") + 1
+        if len(data) - end > LINE_LIMIT:
+            end = len(data) - len(_pieces(data[end:])[-1])
+        if end < len(data):
+            self._partial[stream] = data[end:]
+            data = data[:end]
+        if data:
+            self._append(stream, data)
+
+    def position(self) -> Position:
+        """Return the place that the log has reached."""
+        facts = os.fstat(self._descriptor)
+        partial = {stream: data.decode("utf-8", "replace") for stream, data in self._partial.items()}
+        return Position(facts.st_dev, facts.st_ino, facts.st_size, partial)
 
     def flush(self) -> None:
         """Log what has no newline yet: the stream has ended."""
         for stream, data in list(self._partial.items()):
-            self._append(stream, [data])
+            self._append(stream, data)
         self._partial.clear()
 
     def close(self) -> None:
@@ -63,51 +83,74 @@ class Writer:
         self.flush()
         os.close(self._descriptor)
 
-    def _append(self, stream: str, lines: list[bytes]) -> None:
+    def _append(self, stream: str, data: bytes) -> None:
         tail = f',"stream":"{stream}","time":"{timestamp(time.time_ns())}"}}\n'
+        lines = data.split(b"\n")
         room = self._max_size - self._size if self._max_size else None
-        batch: list[str] = []
-        for line in lines:
-            for start in range(0, len(line), LINE_LIMIT):
-                piece = line[start : start + LINE_LIMIT].decode("utf-8", "replace")
-                entry = '{"log":' + _encode_text(piece) + tail
-                batch.append(entry)
-                if room is not None:
-                    room -= len(entry)
-                    if room <= 0:
-                        self._flush_batch(batch)
-                        self._rotate()
-                        room = self._max_size
-        self._flush_batch(batch)
+        enough = room is None or room > 2 * len(data) + len(lines) * (len(tail) + 8)
+        if enough and not lines[-1] and b"\\" not in data and len(max(lines, key=len)) < LINE_LIMIT:
+            # One pass in C over the block: without backslashes in it, each \n of its JSON form ends a line.
+            encoded = _encode_text(data.decode("utf-8", "replace"))[1:-1]
+            entries = encoded.replace("\\n", '\\n"' + tail + '{"log":"')
+            self._write_out('{"log":"' + entries.removesuffix('{"log":"'))
+        else:
+            self._append_each(stream, lines, tail)
 
-    def _flush_batch(self, batch: list[str]) -> None:
-        data = "".join(batch).encode()
-        batch.clear()
+    def _append_each(self, stream: str, lines: list[bytes], tail: str) -> None:
+        """Log line by line: long ones in pieces, and with a look at the file's size after each."""
+        last = lines.pop()
+        pieces = [piece for line in lines for piece in _pieces(line + b"\n")] + _pieces(last)
+        batch, size = [], self._size
+        for piece in pieces:
+            batch.append('{"log":' + _encode_text(piece.decode("utf-8", "replace")) + tail)
+            size += len(batch[-1])
+            if self._max_size and size >= self._max_size:
+                self._write_out("".join(batch))
+                self._rotate()
+                batch, size = [], 0
+        self._write_out("".join(batch))
+
+    def _write_out(self, text: str) -> None:
+        data = (b"\n" if self._is_torn and text else b"") + text.encode()
         self._size += len(data)
-        while data:
-            data = data[os.write(self._descriptor, data) :]
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+            self._is_torn = False
+        except OSError:  # the disk is full: these lines are lost, and the container lives on
+            self._is_torn = True
 
-    def _open(self) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._descriptor = os.open(self._path, flags, 0o640)
-        self._size = os.fstat(self._descriptor).st_size
+    def _open(self) -> tuple[int, int, bool]:
+        """Return the file's descriptor, its size, and whether its last line was cut off."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        size = os.fstat(descriptor).st_size
+        return descriptor, size, size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
 
     def _rotate(self) -> None:
+        try:
+            for number in range(self._max_file - 1, 0, -1):
+                older = f"{self._path}.{number - 1}" if number > 1 else self._path
+                with contextlib.suppress(FileNotFoundError):
+                    os.rename(older, f"{self._path}.{number}")
+            if self._max_file <= 1:
+                os.unlink(self._path)
+            opened = self._open()
+        except OSError:  # rather a file that is too long than lines that are lost; the next rotation may work
+            self._size = 0
+            return
         os.close(self._descriptor)
-        for number in range(self._max_file - 1, 0, -1):
-            older = f"{self._path}.{number - 1}" if number > 1 else self._path
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(older, f"{self._path}.{number}")
-        if self._max_file <= 1:
-            os.unlink(self._path)
-        self._open()
+        self._descriptor, self._size, self._is_torn = opened
 
 
-def _split(data: bytes) -> list[bytes]:
-    """Split at newlines only: bytes.splitlines also splits at carriage returns, which belong to the line."""
-    lines = [line + b"\n" for line in data.split(b"\n")]
-    lines[-1] = lines[-1][:-1]
-    return lines if lines[-1] else lines[:-1]
+def _pieces(line: bytes) -> list[bytes]:
+    """Cut a line that is too long for one record, and not within a character."""
+    pieces = []
+    while len(line) > LINE_LIMIT:
+        ends = (end for end in range(LINE_LIMIT, LINE_LIMIT - 4, -1) if line[end] & 0xC0 != 0x80)
+        end = next(ends, LINE_LIMIT)  # it is not UTF-8 if every byte continues a character
+        pieces.append(line[:end])
+        line = line[end:]
+    return [*pieces, line] if line else pieces
 
 
 class Reader:
@@ -122,12 +165,31 @@ class Reader:
 
     def read_new(self) -> Iterator[Record]:
         """Yield the records written since the last call."""
+        if not self._queue:
+            self._queue = self._open_all()  # there was no log yet
         while self._queue:
             descriptor = self._queue[0]
             yield from self._read_file(descriptor)
             if len(self._queue) == 1 and not self._has_successor(descriptor):
                 return
             yield from self._read_file(descriptor)  # what came between the last read and the rotation
+            if len(self._queue) == 1:
+                self._queue += self._open_after(descriptor)
+            if len(self._queue) == 1:
+                return  # the next rotation is under way
+            self._rest = b""  # a line that was cut off by the end of its file
+            os.close(self._queue.pop(0))
+
+    def read_until(self, position: Position) -> Iterator[Record]:
+        """Yield the records up to `position`, from where the last call stopped."""
+        self._queue = self._queue or self._open_all()
+        while self._queue:
+            descriptor = self._queue[0]
+            facts = os.fstat(descriptor)
+            if (facts.st_dev, facts.st_ino) == (position.device, position.inode):
+                yield from self._read_file(descriptor, position.size - os.lseek(descriptor, 0, os.SEEK_CUR))
+                return
+            yield from self._read_file(descriptor)
             if len(self._queue) == 1:
                 self._queue += self._open_after(descriptor)
             self._queue.pop(0)
@@ -138,8 +200,11 @@ class Reader:
         while self._queue:
             os.close(self._queue.pop())
 
-    def _read_file(self, descriptor: int) -> Iterator[Record]:
-        while data := os.read(descriptor, 256 * 1024):
+    def _read_file(self, descriptor: int, limit: int | None = None) -> Iterator[Record]:
+        """Yield the records of the next `limit` bytes (None: of all)."""
+        while data := os.read(descriptor, CHUNK if limit is None else min(CHUNK, max(limit, 0))):
+            if limit is not None:
+                limit -= len(data)
             lines = (self._rest + data).split(b"\n")
             self._rest = lines.pop()
             for line in lines:
@@ -147,19 +212,27 @@ class Reader:
                 if record is not None:
                     yield record
 
-    def _names(self) -> list[str]:
-        number, names = 1, [self._path]
-        while os.path.exists(f"{self._path}.{number}"):
-            names.insert(0, f"{self._path}.{number}")
-            number += 1
-        return names
-
     def _open_all(self) -> list[int]:
-        descriptors: list[int] = []
-        for name in self._names():
-            with contextlib.suppress(FileNotFoundError):
-                descriptors.append(os.open(name, os.O_RDONLY | os.O_CLOEXEC))
-        return descriptors
+        """Open the files, oldest first.
+
+        They are opened from the youngest on, the way they move in a rotation: one that comes in between shows
+        a file twice and a gap of one number, but hides none.
+        """
+        found: dict[tuple[int, int], int] = {}
+        number = missing = 0
+        while missing < 2:
+            name = f"{self._path}.{number}" if number else self._path
+            number += 1
+            try:
+                descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                missing += 1
+                continue
+            missing = 0
+            facts = os.fstat(descriptor)
+            if found.setdefault((facts.st_dev, facts.st_ino), descriptor) != descriptor:
+                os.close(descriptor)
+        return list(reversed(found.values()))
 
     def _has_successor(self, descriptor: int) -> bool:
         try:

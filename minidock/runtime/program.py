@@ -8,11 +8,13 @@ execve(2), signal(7).
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from minidock.kernel import process
 
+FIRST_BESIDE_STREAMS = 3  # after standard input, output and error
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -41,6 +43,14 @@ def search(name: str, path: str) -> str:
     raise ProgramNotFound(errno.ENOENT, "executable file not found in $PATH", name)
 
 
+def find(name: str, environment: Mapping[str, str]) -> str:
+    """Return the file that `execute` would execute; OSError when it is not there or not executable."""
+    path = search(name, environment.get("PATH", DEFAULT_PATH))
+    if not stat.S_ISREG(os.stat(path).st_mode) or not os.access(path, os.X_OK):
+        raise PermissionError(errno.EACCES, "permission denied", name)
+    return path
+
+
 def execute(
     arguments: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int] = (0, 1, 2)
 ) -> NoReturn:
@@ -51,7 +61,7 @@ def execute(
     """
     path = search(arguments[0], environment.get("PATH", DEFAULT_PATH))
     connect(descriptors)
-    process.close_range(3, flags=process.CLOSE_RANGE_CLOEXEC)
+    process.close_range(FIRST_BESIDE_STREAMS, flags=process.CLOSE_RANGE_CLOEXEC)
     process.reset_signals()
     try:
         os.execve(path, [os.fsencode(item) for item in arguments], dict(environment))

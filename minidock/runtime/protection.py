@@ -41,10 +41,13 @@ def mask(root: int, paths: Iterable[str], null: int) -> None:
                 if not stat.S_ISDIR(os.fstat(target).st_mode):
                     _cover(target, null)
                     continue
-                if empty < 0:
-                    options = [("nr_blocks", "1"), ("nr_inodes", "1")]
-                    empty = mounts.detached("tmpfs", options, mounts.MOUNT_ATTR_RDONLY)
-                _cover(target, empty)
+                if empty >= 0:
+                    _cover(target, empty)
+                    continue
+                options = [("nr_blocks", "1"), ("nr_inodes", "1")]
+                empty = mounts.detached("tmpfs", options, mounts.MOUNT_ATTR_RDONLY)
+                # The first place gets the mount itself: before 6.15 only an attached mount can be cloned.
+                filesystems.attach(empty, target)
             finally:
                 os.close(target)
     finally:

@@ -8,7 +8,7 @@ every signal and reaps. pid_namespaces(7), signal(7), wait(2).
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from minidock.kernel import process
 
@@ -23,35 +23,36 @@ def fork_program(descriptors: Sequence[int], channel: socket.socket) -> list[int
     signal.pthread_sigmask(signal.SIG_BLOCK, signals | {signal.SIGCHLD})
     child = os.fork()
     if child == 0:
+        lead_the_terminal(descriptors)
         return list(descriptors)
     channel.close()
     process.close_range(0)
-    os._exit(_serve(child, signals | {signal.SIGCHLD}))
+    os._exit(serve(child, signals | {signal.SIGCHLD}))
 
 
-def _serve(child: int, signals: set[int]) -> int:
-    """Forward signals to `child` and reap until it ends; return its exit code."""
+def lead_the_terminal(descriptors: Sequence[int]) -> None:
+    """Give the program a process group of its own, in the foreground of its terminal if it has one.
+
+    In pid 1's group, ctrl-c would reach it twice: from the terminal, and passed on by pid 1.
+    """
+    os.setpgid(0, 0)
+    if os.isatty(descriptors[0]):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})  # who is in the background is stopped else
+        os.tcsetpgrp(descriptors[0], os.getpid())
+
+
+def serve(child: int, signals: Collection[int]) -> int:
+    """Be pid 1: pass signals on to `child` and reap everybody, until `child` ends; return its exit code.
+
+    All of `signals`, SIGCHLD among them, are blocked already. SIGCHLD comes once for many children that end
+    together, and is never passed on.
+    """
     while True:
         number = signal.sigwait(signals)
         if number != signal.SIGCHLD:
-            _forward(child, number)
-            continue
-        while (ended := _reap_one()) is not None:
-            pid, status = ended
+            os.kill(child, number)  # until it is reaped, below, its pid is still its own
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        while pid:
             if pid == child:
                 return process.exit_code(status)
-
-
-def _forward(child: int, number: int) -> None:
-    try:
-        os.kill(child, number)
-    except ProcessLookupError:
-        return  # it has just ended: SIGCHLD comes next
-
-
-def _reap_one() -> tuple[int, int] | None:
-    try:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-    except ChildProcessError:
-        return None
-    return (pid, status) if pid else None
+            pid, status = os.waitpid(-1, os.WNOHANG)

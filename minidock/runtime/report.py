@@ -13,6 +13,8 @@ from typing import Any
 from minidock.kernel import trace
 from minidock.runtime import program, protocol
 
+LONGEST_REPORT = 4096  # characters; names of files that a user chose are in it
+
 
 class Steps:
     """The current step. `with steps("enter the root", root.enter, path=...)` names what the block does."""
@@ -40,9 +42,12 @@ class Steps:
         """
         try:
             number = error.errno if isinstance(error, OSError) and error.errno else 0
-            protocol.send(self.channel, {"step": self.current, "errno": number, "error": describe(error)})
+            text = describe(error)[:LONGEST_REPORT]
+            protocol.send(self.channel, {"step": self.current, "errno": number, "error": text})
         except OSError:
-            os._exit(127)  # the launcher is gone: there is nobody left to tell
+            # The launcher has long gone (`create` of runc): what is left is the program's standard error.
+            os.write(2, f"{self.current}: {describe(error)}\n".encode())
+            os._exit(127)
 
 
 def qualified(function: Callable[..., object]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from minidock.runtime.protocol import Message
+from minidock.runtime.protocol import Message, close_all
 
 STDIN_NONE, STDIN_ONCE, STDIN_KEEP = "none", "once", "keep"
 
@@ -64,7 +64,8 @@ class LaunchRequest:
     `directory` receives exit.json; the control socket `s` is made in `socket_directory`. `rootfs` is a
     detached mount, attached at the spec's root.path inside the container's own mount namespace (-1: root.path
     is bound). `namespaces` maps an OCI namespace type to an open descriptor to join instead of the spec's
-    entry. All descriptors stay the caller's.
+    entry, `mounts` the destination of a bind to the detached mount to put there instead of its source. All
+    descriptors stay the caller's.
     """
 
     identifier: str
@@ -78,6 +79,7 @@ class LaunchRequest:
     log: LogOptions = LogOptions()
     clients: Sequence[AttachClient] = ()
     namespaces: Mapping[str, int] = field(default_factory=dict)
+    mounts: Mapping[str, int] = field(default_factory=dict)
     trace: int = -1
 
 
@@ -99,5 +101,9 @@ def pack(named: Mapping[str, int]) -> tuple[list[str], list[int]]:
 
 
 def unpack(message: Message, descriptors: Sequence[int]) -> dict[str, int]:
-    """Return the received descriptors by name."""
-    return dict(zip(message.get("descriptors", ()), descriptors, strict=True))
+    """Return the received descriptors by name; ValueError, with all of them closed, when names do not fit."""
+    names = message.get("descriptors", [])
+    if len(set(map(str, names))) != len(descriptors) or len(names) != len(descriptors):
+        close_all(descriptors)
+        raise ValueError(f"{len(descriptors)} descriptors came with the names {names}")
+    return dict(zip(map(str, names), descriptors, strict=True))

@@ -24,7 +24,7 @@ def attach_root(path: str, rootfs: int = -1) -> None:
     """Make `path` a mount point that holds the container's root.
 
     `rootfs` is a detached mount (its descriptor stays the caller's); without one, the directory itself is
-    bound.
+    bound, with all that is mounted below it.
     """
     if rootfs >= 0:
         mounts.move_mount(rootfs, path)
@@ -35,8 +35,9 @@ def attach_root(path: str, rootfs: int = -1) -> None:
 def pivot(path: str) -> None:
     """Make the mount point `path` this namespace's root and drop the old root out of it.
 
-    With new and old root both ".", the old root ends up mounted over the new one, and needs no directory to
-    be put in.
+    Afterwards the process stands in "/", nothing of the old root is mounted or open here, and nobody else's
+    mounts have changed. With new and old root both ".", the old root ends up mounted over the new one, and
+    needs no directory to be put in.
     """
     new_root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     old_root = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -44,9 +45,7 @@ def pivot(path: str) -> None:
         os.fchdir(new_root)
         mounts.pivot_root(".", ".")
         os.fchdir(old_root)
-        mounts.mount(
-            None, ".", None, mounts.MS_SLAVE | mounts.MS_REC
-        )  # the unmount must not travel to the host
+        mounts.mount(None, ".", None, mounts.MS_SLAVE | mounts.MS_REC)  # the unmount stays in here
         mounts.umount(".", mounts.MNT_DETACH)
     finally:
         os.close(old_root)
@@ -67,10 +66,15 @@ def enter(path: str) -> None:
     except OSError as error:
         if error.errno != errno.EINVAL or not on_initramfs():
             raise
-        # The bare mounts of the host stay below the new root: cover them by moving it over "/" first.
-        os.chdir(path)
-        mounts.mount(path, "/", None, mounts.MS_MOVE)
-        enter_chroot(".")
+        enter_without_pivot(path)
+
+
+def enter_without_pivot(path: str) -> None:
+    """Enter the root at the mount point `path` by chroot: for an initramfs, and for chapter 2."""
+    # The bare mounts of the host stay below the new root: cover them by moving it over "/" first.
+    os.chdir(path)
+    mounts.mount(path, "/", None, mounts.MS_MOVE)
+    enter_chroot(".")
 
 
 def on_initramfs() -> bool:

@@ -13,6 +13,8 @@ from typing import NoReturn
 
 from minidock.errors import InvalidParameter, MinidockError, Unsupported
 from minidock.runtime import runc_verbs, sealed
+from minidock.runtime.launch import LaunchFailed
+from minidock.runtime.report import describe
 from minidock.runtime.runc_state import DEFAULT_ROOT
 
 USAGE = """\
@@ -47,7 +49,7 @@ def main(*arguments: str) -> NoReturn:
         options, rest = parse_global(words)
         log = options["log"]
         sys.exit(runc_verbs.run(options, rest))
-    except (MinidockError, OSError) as error:
+    except (MinidockError, OSError, ValueError) as error:
         report(error, log, options["log-format"] if log else "text")
         sys.exit(1)
 
@@ -80,9 +82,16 @@ def parse_global(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     return options, rest
 
 
+def words_of(step: str) -> str:
+    """Return what names a failed step; that a program was not found says enough."""
+    return "" if step == "exec" else f"error during container init: {step}: "
+
+
 def report(error: Exception, log: str, form: str) -> None:
     """Print the error, and append it to the log file that the caller reads (containerd and podman do)."""
-    message = str(error)
+    message = describe(error)
+    if isinstance(error, LaunchFailed):
+        message = f"unable to start container process: {words_of(error.step)}{message}"
     sys.stderr.write(f"minidock-runc: {message}\n")
     if not log:
         return

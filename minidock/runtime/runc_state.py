@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from minidock import atomic
 from minidock.errors import Conflict, InvalidParameter, NotFound
@@ -29,6 +29,8 @@ class State:
     start_time: int
     created: str
     cgroup: str
+    rootfs: str = ""
+    annotations: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_alive(self) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from minidock.errors import Conflict, InvalidParameter, NotFound
-from minidock.kernel import cgroups, process, seccomp
+from minidock.kernel import process, seccomp
 from minidock.runtime import bundle, execute, launch, logs, runc_console, runc_state
 from minidock.runtime.runc_options import Options, parse
 
@@ -90,6 +90,8 @@ def make(root: str, options: Options, console: "runc_console.Console | None" = N
             start_time=process.start_time(launched.pid),
             created=logs.timestamp(time.time_ns()),
             cgroup=spec.linux.cgroups_path,
+            rootfs=spec.root.path if spec.root else "",
+            annotations=spec.annotations,
         )
         runc_state.save(root, made)
         if options.pid_file:
@@ -131,8 +133,9 @@ def document(root: str, found: runc_state.State) -> dict[str, object]:
         "pid": found.pid if status != "stopped" else 0,
         "status": status,
         "bundle": found.bundle,
-        "rootfs": "",
+        "rootfs": found.rootfs,
         "created": found.created,
+        "annotations": found.annotations,
         "owner": "",
     }
 
@@ -142,7 +145,7 @@ def kill(root: str, options: Options) -> int:
     found = runc_state.load(root, options.identifier)
     number = signal_number(options.arguments[0] if options.arguments else "TERM")
     if options.all:
-        for pid in cgroups.at(found.cgroup).processes():
+        for pid in launch.cgroup_at(found.cgroup).processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
         return 0
@@ -180,7 +183,7 @@ def delete(root: str, options: Options) -> int:
 
 def remove(root: str, found: runc_state.State) -> None:
     """Take away the cgroup and the directory of a container that has ended."""
-    cgroup = cgroups.at(found.cgroup)
+    cgroup = launch.cgroup_at(found.cgroup)
     if cgroup.exists():
         cgroup.kill()
         cgroup.delete()
@@ -194,7 +197,7 @@ def exec_process(root: str, options: Options) -> int:
         raise Conflict(f"cannot exec in a {runc_state.status(root, found)} container")
     spec = bundle.load(found.bundle)
     what = exec_spec(spec, options)
-    cgroup = cgroups.at(found.cgroup)
+    cgroup = launch.cgroup_at(found.cgroup)
     program = seccomp.compile_filter(spec.linux.seccomp) if spec.linux.seccomp else b""
     process.set_subreaper()
     with runc_console.foreground(options) as console:
@@ -211,7 +214,8 @@ def exec_spec(spec: bundle.Spec, options: Options) -> bundle.Process:
     """Return the process to execute: a file's, or the container's own with the command line's changes."""
     if options.process:
         with open(options.process, "rb") as file:
-            return msgspec.json.decode(file.read(), type=bundle.Process)
+            document = b'{"process":' + file.read() + b"}"
+        return bundle.parse(document).process
     changes: dict[str, object] = {
         "args": tuple(options.arguments),
         "terminal": options.tty,
@@ -220,6 +224,8 @@ def exec_spec(spec: bundle.Spec, options: Options) -> bundle.Process:
     }
     if options.user:
         uid, _, gid = options.user.partition(":")
+        if not (uid.isdecimal() and (gid or "0").isdecimal()):
+            raise InvalidParameter(f"invalid user {options.user!r}: it is UID or UID:GID")
         changes["user"] = bundle.User(uid=int(uid), gid=int(gid or 0))
     return msgspec.structs.replace(spec.process, **changes)
 

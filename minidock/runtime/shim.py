@@ -11,18 +11,19 @@ import os
 import signal
 import socket
 import time
+import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
 from minidock import atomic
 from minidock.kernel import cgroups, process, trace
-from minidock.runtime import bundle, control, launch, logs, protocol
+from minidock.runtime import bundle, control, launch, logs, protocol, relay
 from minidock.runtime.carrier import Carrier
+from minidock.runtime.control import DRAIN_SECONDS
 from minidock.runtime.loop import READ, Loop
 from minidock.runtime.protocol import Message
 from minidock.runtime.requests import STDIN_NONE, STDIN_ONCE, AttachClient, LogOptions, unpack
 
-DRAIN_SECONDS = 2.0
 FAREWELL_SECONDS = 10.0  # how long a client that does not read may keep the shim after the container's end
 OOM_SCORE = -999
 
@@ -37,11 +38,11 @@ class Shim:
         self.loop = Loop()
         self.cgroup: cgroups.Cgroup | None = None
         self.spec = bundle.parse(os.pread(received["spec"], bundle.MAXIMUM_SIZE, 0))
-        self.pid = -1
-        self.root = -1
-        self.listeners: list[socket.socket] = [socket.socket(fileno=received["events"])]
+        self.pid = self.root = self.start_time = -1
+        self.listeners: list[socket.socket] = []
         self.exit_code: int | None = None
         self.execs = control.Execs(self)
+        self.relay = relay.Relay(self.loop)
         self.trace = trace.Trace(received.get("trace"))
         self._message = message
         self._received = received
@@ -49,10 +50,10 @@ class Shim:
         writer = logs.Writer(log.path, log.max_size, log.max_file) if log.driver == "json-file" else None
         self.carrier = Carrier(self.loop, writer, message["stdin"] == STDIN_ONCE)
         self._doors = control.Doors(self)
+        self.listen(socket.socket(fileno=received["events"]))
 
     def start(self) -> None:
         """Start init; raises LaunchFailed with everything undone."""
-        os.makedirs(self.socket_directory, mode=0o700, exist_ok=True)
         process.set_subreaper()
         self._watch_children()
         for index, client in enumerate(self._message["clients"]):
@@ -60,15 +61,19 @@ class Shim:
                 AttachClient.from_message(client, self._received[f"client{index}"]), waiting=True
             )
         with contextlib.ExitStack() as undo:
+            os.makedirs(self.socket_directory, mode=0o700, exist_ok=True)
+            undo.callback(_remove_if_empty, self.socket_directory)
             self._doors.open()
             undo.callback(self._doors.close)
             with self.trace.step("create the cgroup", function=f"{launch.__name__}:create_cgroup"):
                 self.cgroup = launch.create_cgroup(self.spec)
             if self.cgroup is not None:
-                undo.callback(self.cgroup.delete)
+                undo.callback(self._remove_cgroup)
+            undo.callback(self._kill_init)
             self._launch()
+            self.start_time = process.start_time(self.pid)
             undo.pop_all()
-        self.report({"event": "started", "pid": self.pid, "start_time": process.start_time(self.pid)})
+        self.report({"event": "started", "pid": self.pid, "start_time": self.start_time})
 
     def _launch(self) -> None:
         """Give init its streams, launch it, and keep our ends of them."""
@@ -82,6 +87,11 @@ class Shim:
                     name.removeprefix("namespace:"): descriptor
                     for name, descriptor in self._received.items()
                     if name.startswith("namespace:")
+                },
+                mounts={
+                    name.removeprefix("mount:"): descriptor
+                    for name, descriptor in self._received.items()
+                    if name.startswith("mount:")
                 },
                 reap=self._message["init"],
                 trace=self._received.get("trace", -1),
@@ -97,10 +107,11 @@ class Shim:
         """Carry the streams and answer the daemon until the container has ended and everybody knows it."""
         while self.exit_code is None:
             self.loop.run_once()
-        if self.cgroup is not None:
-            self.cgroup.kill()
+        self.relay.close()  # the ports are free when the end is heard of
+        self.execs.kill()
+        self._kill_cgroup()
         self.carrier.stop_waiting()
-        self._drain(DRAIN_SECONDS, lambda: not self.carrier.is_open)
+        self._drain(DRAIN_SECONDS, lambda: not self.carrier.is_open and self.execs.are_over)
         self.carrier.end()
         ended = {
             "exit_code": self.exit_code,
@@ -108,24 +119,46 @@ class Shim:
             "finished_at": logs.timestamp(time.time_ns()),
             "error": "",
         }
-        with contextlib.suppress(FileNotFoundError):  # somebody removed the container's directory by force
+        try:
             atomic.write_state(os.path.join(self.directory, "exit.json"), atomic.to_json(ended))
+        except OSError as error:  # the disk is full, or somebody removed the directory: the event still goes
+            ended["error"] = f"cannot write exit.json: {os.strerror(error.errno or 0).lower()}"
         self.carrier.finish_clients()
-        self.report({"event": "exit", **ended})
         if self.root >= 0:
-            os.close(self.root)
+            os.close(self.root)  # before the report: whoever hears it may mount the same layers again
             self.root = -1
-        if self.cgroup is not None:
-            self.cgroup.delete()
-        self._drain(FAREWELL_SECONDS, lambda: not self.carrier.clients)
-        self._doors.close()
+        self.report({"event": "exit", **ended})
+        self._remove_cgroup()
+        self._doors.close()  # now the container may start again, even if a client is still reading
+        self._drain(FAREWELL_SECONDS, lambda: not self.carrier.clients and not self.execs.have_clients)
 
-    def finish_exec(self, identifier: str, carrier: Carrier, exit_code: int) -> None:
-        """An exec has ended: give its clients the rest of its output, then report."""
-        self._drain(DRAIN_SECONDS, lambda: not carrier.is_open)
-        carrier.end()
-        carrier.finish_clients()
-        self.report({"event": "exec_exit", "id": identifier, "exit_code": exit_code})
+    def listen(self, channel: socket.socket) -> None:
+        """Send events to a daemon from now on, until it closes its end."""
+        self.listeners.append(channel)
+        self.loop.watch(channel.fileno(), READ, lambda _events: self._drop(channel))
+
+    def _drop(self, channel: socket.socket) -> None:
+        self.loop.forget(channel.fileno())
+        self.listeners.remove(channel)
+        channel.close()
+
+    def _kill_init(self) -> None:
+        if self.pid > 0:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+
+    def _kill_cgroup(self) -> None:
+        """Kill what is left in the cgroup. A daemon that does the same at this moment may spoil it for us."""
+        if self.cgroup is not None:
+            with contextlib.suppress(OSError):
+                self.cgroup.kill()
+
+    def _remove_cgroup(self) -> None:
+        """Remove the cgroup with all that is in it. One that stays is the daemon's to sweep."""
+        self._kill_cgroup()
+        if self.cgroup is not None:
+            with contextlib.suppress(OSError):
+                self.cgroup.delete()
 
     def report(self, event: Message) -> None:
         """Tell every listening daemon; one that is gone or asleep does not hold us up."""
@@ -134,8 +167,7 @@ class Shim:
                 channel.setblocking(False)
                 protocol.send(channel, event)
             except OSError:
-                self.listeners.remove(channel)
-                channel.close()
+                self._drop(channel)
 
     def _drain(self, seconds: float, done: Callable[[], bool]) -> None:
         deadline = time.monotonic() + seconds
@@ -188,5 +220,14 @@ def main(message: Message, descriptors: list[int]) -> NoReturn:
         )
         os._exit(1)
     events.close()
-    shim.serve()
+    try:
+        shim.serve()
+    except BaseException:
+        traceback.print_exc()  # the daemon sees us gone without exit.json and kills the container
+        os._exit(1)
     os._exit(0)
+
+
+def _remove_if_empty(directory: str) -> None:
+    with contextlib.suppress(OSError):
+        os.rmdir(directory)

@@ -25,6 +25,7 @@ def main(channel_number: str, replacements: str = "[]") -> NoReturn:
     channel = socket.socket(fileno=int(channel_number))
     channel.set_inheritable(False)
     os.chdir("/")
+    os.umask(0o022)
     for module, function, path in json.loads(replacements):
         replace(module, function, path)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-c in the daemon's terminal is meant for the daemon
@@ -34,16 +35,29 @@ def main(channel_number: str, replacements: str = "[]") -> NoReturn:
     protocol.send(channel, {"ready": os.getpid()})
     while (received := protocol.receive(channel)) is not None:
         message, descriptors = received
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            protocol.send(channel, {"error": f"cannot fork: {os.strerror(error.errno or 0).lower()}"})
+            pid = -1
         if pid == 0:
-            channel.close()
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            gc.disable()
-            shim.main(message, descriptors)
-        pidfd = process.pidfd_open(pid)
-        protocol.send(channel, {"shim": pid}, [pidfd])
-        protocol.close_all([pidfd, *descriptors])
+            become_shim(channel, message, descriptors)
+        protocol.close_all(descriptors)
     os._exit(0)
+
+
+def become_shim(channel: socket.socket, message: protocol.Message, descriptors: list[int]) -> NoReturn:
+    """Tell the daemon who we are, then be the shim.
+
+    The child opens its own pidfd: here, it could have ended and been reaped before the spawner does.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    gc.disable()
+    pidfd = process.pidfd_open(os.getpid())
+    protocol.send(channel, {"shim": os.getpid()}, [pidfd])
+    os.close(pidfd)
+    channel.close()
+    shim.main(message, descriptors)
 
 
 def replace(module_name: str, function: str, path: str) -> None:

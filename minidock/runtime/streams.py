@@ -6,6 +6,7 @@ no longer read, so that the program blocks in write(2), as it would on a pipe. D
 format": 8-byte header `>BxxxL` (1 stdout, 2 stderr) before each chunk where there is no terminal.
 """
 
+import contextlib
 import os
 import socket
 import struct
@@ -83,7 +84,11 @@ class Client:
         self, loop: Loop, request: AttachClient, target: Input | None, changed: Callable[["Client"], None]
     ) -> None:
         """`changed` is called when the client has left or can take output again."""
-        self.socket = socket.socket(fileno=request.descriptor)
+        try:
+            self.socket = socket.socket(fileno=request.descriptor)
+        except OSError:  # it is no socket
+            os.close(request.descriptor)
+            raise
         self.socket.setblocking(False)
         self.wants = {STDOUT: request.stdout, STDERR: request.stderr}
         self._framed = request.framed
@@ -94,13 +99,38 @@ class Client:
         self._escape = Escape(request.detach_keys)
         self._finishing = False
         self._reading = True
+        self._leftover = request.leftover
+        self.has_detached = False  # by typing the detach keys
+        self._withheld = self._standing = False
+
+    def begin(self) -> None:
+        """Start to serve the client: what it sent early first."""
         self.update()
-        if request.leftover:
-            self._input(request.leftover)
+        leftover, self._leftover = self._leftover, b""
+        if leftover:
+            self._input(leftover)
+
+    def withhold(self) -> None:
+        """Keep what the client is to receive until `release`: somebody else sends it something first. The
+        client counts as full until `go_on`.
+        """
+        self._withheld = self._standing = True
+
+    def go_on(self) -> None:
+        """Let the program write again; it is still kept."""
+        self._standing = False
+        self._changed(self)
+
+    def release(self) -> None:
+        """Send what was kept, and go on as usual."""
+        self._withheld = self._standing = False
+        if not self.is_closed:
+            self._flush()
+            self._changed(self)
 
     @property
     def is_full(self) -> bool:
-        return len(self._unsent) >= HIGH_WATER
+        return self._standing or len(self._unsent) >= HIGH_WATER
 
     @property
     def is_closed(self) -> bool:
@@ -108,10 +138,21 @@ class Client:
 
     def send(self, stream: int, data: bytes) -> None:
         """Queue a chunk of `stream`, framed if the client wants frames, and send what the socket takes."""
-        if self._framed:
-            self._unsent += _HEADER.pack(stream, len(data))
-        self._unsent += data
-        self._flush()
+        header = _HEADER.pack(stream, len(data)) if self._framed else b""
+        if self._unsent or self._withheld:
+            self._unsent += header
+            self._unsent += data
+            return  # the loop is waiting for room in the socket
+        try:
+            sent = self.socket.sendmsg([header, data])
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._lose()
+            return
+        if sent < len(header) + len(data):
+            self._unsent += (header + data)[sent:]
+            self.update()
 
     def finish(self) -> None:
         """Close after the last byte is sent: the container has ended."""
@@ -123,10 +164,12 @@ class Client:
         if self.is_closed:
             return
         self._loop.forget(self.socket.fileno())
-        try:
-            self.socket.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass  # the client was first
+        # A socket that is closed with unread input in it resets the connection: the client would read an
+        # error after our last byte instead of the end. unix(7) does so as well as tcp(7).
+        with contextlib.suppress(OSError):  # the client was first, or has sent nothing more
+            self.socket.shutdown(socket.SHUT_RDWR)
+            while self.socket.recv(HIGH_WATER):
+                pass
         self.socket.close()
         self._changed(self)
 
@@ -134,9 +177,29 @@ class Client:
         """Watch the socket for what can be done with it now."""
         if self.is_closed:
             return
-        reading = self._reading and not (self._target is not None and self._target.is_full)
-        events = (READ if reading else 0) | (WRITE if self._unsent else 0)
+        wants_write = bool(self._unsent) and not self._withheld
+        if self._is_held():
+            if wants_write:
+                self._loop.watch(self.socket.fileno(), WRITE, self._ready)
+            else:
+                self._loop.forget(self.socket.fileno())  # a hang-up must not end what is still to be read
+            return
+        events = (READ if self._reading else 0) | (WRITE if wants_write else 0)
         self._loop.watch(self.socket.fileno(), events, self._ready)
+
+    def _lose(self) -> None:
+        """The client takes no more output. What it has sent before it left is still input."""
+        self._unsent.clear()
+        if self._finishing or not self._reading:
+            self.close()
+            return
+        self.wants = dict.fromkeys(self.wants, False)
+        self.update()
+        self._changed(self)
+
+    def _is_held(self) -> bool:
+        """True while the client has input for us that the program does not take yet."""
+        return self._reading and self._target is not None and self._target.is_full
 
     def _ready(self, events: int) -> None:
         if events & WRITE:
@@ -145,7 +208,7 @@ class Client:
             return
         if events & READ:
             self._receive()
-        elif events & HANGUP:
+        elif events & HANGUP and not self._is_held():
             self.close()
 
     def _receive(self) -> None:
@@ -160,8 +223,10 @@ class Client:
             self._input(data)
         else:
             self._reading = False  # the client has shut down its writing side only: it may still read
-            if self._target is not None and self._target.close_once:
-                self._target.finish()
+            if self._target is not None:
+                self._target.write(self._escape.rest())
+                if self._target.close_once:
+                    self._target.finish()
         self.update()
 
     def _input(self, data: bytes) -> None:
@@ -169,10 +234,11 @@ class Client:
         if self._target is not None and data:
             self._target.write(data)
         if detached:
+            self.has_detached = True
             self.close()
 
     def _flush(self) -> None:
-        if self.is_closed:
+        if self.is_closed or self._withheld:
             return
         was_full = self.is_full
         try:
@@ -181,7 +247,7 @@ class Client:
         except BlockingIOError:
             pass
         except OSError:
-            self.close()
+            self._lose()
             return
         if self._finishing and not self._unsent:
             self.close()
@@ -216,3 +282,8 @@ class Escape:
             else:
                 passed.append(byte)
         return bytes(passed), False
+
+    def rest(self) -> bytes:
+        """Return the held back beginning of a sequence that will not be completed any more."""
+        held, self._matched = self._keys[: self._matched], 0
+        return held

@@ -6,9 +6,11 @@ inside the root. No path of an archive is ever joined to one of ours. The rule t
 descriptor of a directory is kept while its files arrive; whenever a directory or a link is *removed*, all
 kept ones are dropped, for they might no longer be what their path means.
 
-Links inside the root work (`var/run -> /run` as a parent, absolute hard links), entries may lack their
-parents, a later entry replaces an earlier one. openat2(2), symlink(7), chown(2) (it clears setuid bits and
-capabilities: so mode and xattrs come after it).
+aufs' own files (`.wh..wh.plnk/`, `.wh..wh.aufs`), which layers of 2014 have at the top, are there while
+unpacking, because hard links point to them, and gone afterwards. Links inside the root work (`var/run ->
+/run` as a parent, absolute hard links), entries may lack their parents, a later entry replaces an earlier
+one. openat2(2), symlink(7), chown(2) (it clears setuid bits and capabilities: so mode and xattrs come after
+it).
 """
 
 import errno
@@ -22,6 +24,8 @@ from minidock.formats import tarheader
 from minidock.formats.digest import Readable
 from minidock.formats.tarheader import Entry
 from minidock.formats.whiteout import (
+    META_PREFIX,
+    OPAQUE,
     OVERLAY_DEVICE,
     OVERLAY_OPAQUE_VALUE,
     OVERLAY_OPAQUE_XATTR,
@@ -29,6 +33,7 @@ from minidock.formats.whiteout import (
     parse_whiteout,
 )
 from minidock.kernel.openat2 import make_directories_in_root, open_in_root
+from minidock.storage.files import dress, dress_by_path, write, write_sparse
 from minidock.storage.limits import SpaceGuard
 from minidock.storage.lowers import LowerLayers, is_whiteout
 from minidock.storage.tarstream import TarReader
@@ -45,7 +50,7 @@ _OUR_FAULT = frozenset(
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What came out: `size` is the bytes of all files, as `docker images` counts them."""
+    """What came out: `size` is the bytes of all files and link targets, as `docker images` counts them."""
 
     size: int
     entries: int
@@ -58,9 +63,14 @@ def extract(source: Readable, root_fd: int, lowers: LowerLayers | None = None) -
     `.wh.` is an ordinary name. Raises InvalidParameter for what is wrong with the archive, MinidockError for
     what is wrong here; the directory is then half full.
     """
+    return extract_entries(TarReader(source), root_fd, lowers)
+
+
+def extract_entries(reader: TarReader, root_fd: int, lowers: LowerLayers | None = None) -> Unpacked:
+    """Do as `extract` with a reader, which may change or leave out entries."""
     extraction = _Extraction(root_fd, lowers)
     try:
-        return extraction.run(TarReader(source))
+        return extraction.run(reader)
     finally:
         extraction.close()
 
@@ -92,6 +102,7 @@ class _Extraction:
         self._kept: dict[str, int] = {}
         self._times = bytearray()
         self._directories = 0
+        self._housekeeping: set[str] = set()
         self._guard = SpaceGuard(root_fd, "unpacking the archive")
         self._makers: dict[str, Callable[[Entry, int, str], None]] = {
             tarheader.SYMLINK: self._symlink,
@@ -110,8 +121,10 @@ class _Extraction:
             except OSError as error:
                 kind = MinidockError if error.errno in _OUR_FAULT else InvalidParameter
                 raise kind(f"cannot unpack {entry.name!r}: {error.strerror or error}") from error
-            size += entry.real_size if entry.type == tarheader.REGULAR else 0
+            size += _size(entry)
             entries += 1
+        for name in self._housekeeping:
+            self._vacate("", name)
         self._set_times()
         return Unpacked(size, entries)
 
@@ -128,10 +141,13 @@ class _Extraction:
                 raise InvalidParameter(f"invalid tar entry: {entry.name!r} would replace the root directory")
             self._finish_directory(entry, "", os.open(".", _DIRECTORY, dir_fd=self._root))
             return
-        name = parts.pop()
+        top, name = parts[0], parts.pop()
         parent = "/".join(parts)
-        if self._lowers is not None and PREFIX in entry.name and self._whiteout(entry, parent, name):
-            return
+        if self._lowers is not None and PREFIX in entry.name:
+            if top.startswith(META_PREFIX) and top != OPAQUE:
+                self._housekeeping.add(top)
+            elif self._whiteout(entry, parent, name):
+                return
         for attempt in ("new", "replacing"):
             try:
                 self._make(entry, parent, name, reader)
@@ -157,11 +173,11 @@ class _Extraction:
             if entry.sparse is None:
                 for piece in reader.data():
                     self._guard.spend(len(piece))
-                    _write(fd, piece)
+                    write(fd, piece)
             else:
                 self._guard.spend(entry.size)
-                _write_sparse(fd, entry, reader)
-            _dress(fd, entry)
+                write_sparse(fd, entry, reader)
+            dress(fd, entry)
             os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
         finally:
             os.close(fd)
@@ -189,7 +205,7 @@ class _Extraction:
         """Dress a directory and keep its descriptor, which is now ours; its time is set last, when
         nothing is made in it any more."""
         self._keep(path, fd)
-        _dress(fd, entry)
+        dress(fd, entry)
         self._directories += 1
         if self._directories > DIRECTORIES_MAX:
             raise InvalidParameter(f"archive refused: it has more than {DIRECTORIES_MAX} directories")
@@ -199,7 +215,7 @@ class _Extraction:
         os.symlink(entry.link, name, dir_fd=directory)
         os.chown(name, entry.uid, entry.gid, dir_fd=directory, follow_symlinks=False)
         if entry.xattrs:
-            _dress_by_path(directory, name, entry)
+            dress_by_path(directory, name, entry)
         os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=directory, follow_symlinks=False)
 
     def _hard_link(self, entry: Entry, directory: int, name: str) -> None:
@@ -230,7 +246,7 @@ class _Extraction:
                 f"invalid tar entry: {entry.name!r} is a character device 0:0, overlayfs' whiteout"
             )
         os.mknod(name, kinds[entry.type] | 0o600, os.makedev(entry.major, entry.minor), dir_fd=directory)
-        _dress_by_path(directory, name, entry)
+        dress_by_path(directory, name, entry)
         os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=directory, follow_symlinks=False)
 
     def _whiteout(self, entry: Entry, parent: str, name: str) -> bool:
@@ -348,46 +364,7 @@ class _Extraction:
                 pass  # a later entry replaced it
 
 
-def _write(fd: int, piece: memoryview) -> None:
-    written = os.write(fd, piece)
-    while written < len(piece):
-        written += os.write(fd, piece[written:])
-
-
-def _write_sparse(fd: int, entry: Entry, reader: TarReader) -> None:
-    os.ftruncate(fd, entry.real_size)
-    for offset, length in entry.sparse or []:
-        os.lseek(fd, offset, os.SEEK_SET)
-        missing = length
-        while missing:
-            piece = reader.read(missing)
-            _write(fd, memoryview(piece))
-            missing -= len(piece)
-
-
-def _dress(fd: int, entry: Entry) -> None:
-    os.fchown(fd, entry.uid, entry.gid)
-    os.fchmod(fd, entry.mode)
-    for key, value in entry.xattrs.items():
-        os.setxattr(fd, _checked(key, entry), value)
-
-
-def _dress_by_path(directory: int, name: str, entry: Entry) -> None:
-    """Dress a file that cannot be opened (a device, a pipe, a link), through /proc's magic link to
-    exactly this inode."""
-    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-    try:
-        path = f"/proc/self/fd/{fd}"
-        os.chown(path, entry.uid, entry.gid)
-        if entry.type != tarheader.SYMLINK:
-            os.chmod(path, entry.mode)
-        for key, value in entry.xattrs.items():
-            os.setxattr(path, _checked(key, entry), value)
-    finally:
-        os.close(fd)
-
-
-def _checked(key: str, entry: Entry) -> str:
-    if key.startswith("trusted."):  # trusted.overlay.* would speak to overlayfs in our name
-        raise InvalidParameter(f"invalid tar entry: {entry.name!r} has the extended attribute {key!r}")
-    return key
+def _size(entry: Entry) -> int:
+    if entry.type == tarheader.SYMLINK:
+        return len(os.fsencode(entry.link))
+    return entry.real_size if entry.type == tarheader.REGULAR else 0

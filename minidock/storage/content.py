@@ -157,5 +157,7 @@ class BlobStore:
 
     def _adopt(self, path: str, digest: Digest, pin: Pin) -> None:
         with self._pins.lock:
+            if not self.has(digest):
+                pin.bring(digest)
             os.rename(path, self.path(digest))
             pin.add(digest)

@@ -36,6 +36,7 @@ from minidock.storage.archive import split_name
 from minidock.storage.compression import GZIP, MAGIC_LENGTH, PLAIN, ZSTD, detect
 from minidock.storage.content import Blob, BlobStore
 from minidock.storage.images import NewImage
+from minidock.storage.legacyarchive import LegacyArchive
 from minidock.storage.pins import Pin
 from minidock.storage.tarstream import TarReader
 
@@ -77,7 +78,8 @@ class ImageArchive:
         by_docker = [self._docker_image(item) for item in self._docker_items()]
         if "index.json" not in self._members:
             if not by_docker:
-                raise InvalidParameter("not an image archive: it has neither manifest.json nor index.json")
+                members = {**self._members, **{name: self._member(name) for name in self._links}}
+                by_docker = LegacyArchive(self._blobs, self._pin, members).images()
             return _merged((image, self._config(image)) for image in by_docker)
         by_index = list(self._index_images())
         configs = {self._config(image): image for image in by_index}
@@ -230,7 +232,8 @@ def _merged(images: Iterator[tuple[NewImage, Digest]]) -> list[NewImage]:
     for image, config in images:
         known = merged.get(config, image)
         names = tuple(dict.fromkeys([*known.names, *image.names]))
-        merged[config] = NewImage(known.manifest, names, known.parent or image.parent)
+        old_id = known.old_id or image.old_id
+        merged[config] = NewImage(known.manifest, names, known.parent or image.parent, old_id)
         for name in names:
             if owners.setdefault(name, config) != config:
                 raise InvalidParameter(

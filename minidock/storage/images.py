@@ -8,7 +8,7 @@ section 4).
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -37,7 +37,7 @@ _hexadecimal = re.compile(r"\A(?:sha256:)?([0-9a-f]{1,64})\Z")
 class Image:
     """One image. `references` and `digests` are familiar and sorted, `size` is that of its unpacked
     layers in bytes, `created` is RFC 3339 ("" if the config does not say), `parent` an image ID or "",
-    `chain_ids` lowest first."""
+    `chain_ids` lowest first, `old_id` the 64 digits that an archive of 2014 knows it by, or ""."""
 
     id: str
     config: ImageConfig
@@ -49,6 +49,7 @@ class Image:
     chain_ids: tuple[ChainID, ...]
     architecture: str
     os: str
+    old_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class NewImage:
     manifest: Descriptor
     names: tuple[str, ...] = ()
     parent: str = ""
+    old_id: str = ""
 
 
 @dataclass
@@ -69,6 +71,7 @@ class _Record:
     manifests: list[tuple[Descriptor, Manifest]]
     chain_ids: tuple[ChainID, ...]
     parent: str
+    old_id: str
 
 
 class ImageStore:
@@ -104,6 +107,11 @@ class ImageStore:
                 raise NotFound(f"No such image: {image_id}")
             return self._image(image_id, [name for name, each in self._names.items() if each == image_id])
 
+    def has_children(self, image_id: str) -> bool:
+        """Tell whether another image was made from this one."""
+        with self._pins.lock:
+            return any(record.parent == image_id for record in self._records.values())
+
     def resolve(self, reference: str) -> Image:
         """Return the image that a user means: name, name:tag, name@digest, ID, or the beginning of an ID, in
         this order.
@@ -114,7 +122,8 @@ class ImageStore:
         with self._pins.lock:
             image_id = f"sha256:{reference.removeprefix('sha256:')}"
             if is_digest(image_id):
-                return self.image(image_id)
+                known = image_id if image_id in self._records else self._find_by_prefix(image_id)
+                return self.image(known or image_id)
             parsed = parse_reference(reference)
             named = self._find_named(parsed)
             if named is None:
@@ -181,20 +190,27 @@ class ImageStore:
             wanted = self._needed_layers(keep_layers)
         return freed + sum(sizes.get(identifier, 0) for identifier in self.layers.sweep(wanted))
 
+    def release(self, image_id: str, chain_ids: Sequence[ChainID], keep_layers: Iterable[ChainID]) -> None:
+        """Remove layers that a container stood on, if its image is gone and nobody else needs them."""
+        with self._pins.lock:
+            if image_id in self._records:
+                return
+            needed = self._needed_layers(keep_layers)
+        self.layers.sweep(needed, among=chain_ids)
+
     @contextmanager
     def work(self) -> Iterator[Pin]:
-        """Give out a pin for work that brings blobs; what it brought and no image names at its end is
-        deleted again."""
+        """Give out a pin for work that brings blobs and layers; what no image names at its end is deleted."""
         with self._pins.hold() as pin:
             try:
                 yield pin
             finally:
-                brought = set(pin.names)
+                brought = set(pin.brought)
+                self._pins.release(pin)
                 with self._pins.lock:
-                    self._pins.held.subtract(brought)
-                    pin.names.clear()
                     for digest in brought - self._needed_blobs():
                         self.blobs.delete(digest)
+                self.layers.sweep(self._needed_layers(()), among=brought)
 
     def add(self, images: Iterable[NewImage], pin: Pin) -> list[Image]:
         """Record images whose blobs and layers are in the store and held by `pin`, all in one step; names
@@ -225,8 +241,9 @@ class ImageStore:
         for identifier in identifiers:
             self.layers.layer(identifier)
         image_id = manifest.config.digest
-        record = self._records.setdefault(image_id, _Record(config, [], identifiers, new.parent))
+        record = self._records.setdefault(image_id, _Record(config, [], identifiers, "", ""))
         record.parent = new.parent or record.parent
+        record.old_id = new.old_id or record.old_id
         if all(descriptor.digest != new.manifest.digest for descriptor, _ in record.manifests):
             record.manifests.append((new.manifest, manifest))
         return image_id
@@ -245,6 +262,7 @@ class ImageStore:
             chain_ids=record.chain_ids,
             architecture=record.config.architecture,
             os=record.config.os,
+            old_id=record.old_id,
         )
 
     def _name(self, image_id: str, reference: Reference) -> str:
@@ -270,7 +288,9 @@ class ImageStore:
         match = _hexadecimal.match(text)
         if match is None:
             return None
-        found = [image_id for image_id in self._records if image_id.startswith(f"sha256:{match[1]}")]
+        found = [image_id for image_id in self._records if image_id.startswith(f"sha256:{match[1]}")] or [
+            image_id for image_id, record in self._records.items() if record.old_id.startswith(match[1])
+        ]
         if len(found) > 1:
             raise InvalidParameter(f"image ID {text} is ambiguous: {len(found)} images begin with it")
         return found[0] if found else None
@@ -288,9 +308,15 @@ class ImageStore:
             first[image_id]: record.parent for image_id, record in self._records.items() if record.parent
         }
         names = {name: first[image_id] for name, image_id in self._names.items()}
+        old_ids = {
+            first[image_id]: record.old_id for image_id, record in self._records.items() if record.old_id
+        }
         unreadable = self._unreadable
         catalogue = Catalogue(
-            manifests + unreadable.manifests, parents | unreadable.parents, unreadable.names | names
+            manifests + unreadable.manifests,
+            parents | unreadable.parents,
+            unreadable.names | names,
+            old_ids | unreadable.old_ids,
         )
         write_catalogue(self._root, catalogue, self._names)
 
@@ -309,13 +335,16 @@ class ImageStore:
         with self._pins.hold() as pin:
             for descriptor in catalogue.manifests:
                 parent = catalogue.parents.get(descriptor.digest, "")
+                old_id = catalogue.old_ids.get(descriptor.digest, "")
                 try:
                     self._restore_layers(descriptor, pin)
-                    image_of[descriptor.digest] = self._admit(NewImage(descriptor, parent=parent))
+                    image = NewImage(descriptor, parent=parent, old_id=old_id)
+                    image_of[descriptor.digest] = self._admit(image)
                 except MinidockError as error:
                     self.problems.append(f"image with manifest {descriptor.digest} left out: {error}")
                     self._unreadable.manifests.append(descriptor)
                     self._unreadable.parents.update({descriptor.digest: parent} if parent else {})
+                    self._unreadable.old_ids.update({descriptor.digest: old_id} if old_id else {})
         for name, digest in catalogue.names.items():
             if digest in image_of:
                 self._names[name] = image_of[digest]

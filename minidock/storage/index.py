@@ -37,19 +37,22 @@ REPOSITORIES = "repositories.json"
 LAYOUT_FILE = "oci-layout"
 # The image that this one was committed or built from: no OCI document has room for it.
 ANNOTATION_PARENT = "io.minidock.parent"
+# What an archive of 2014 called the image: 64 digits that were no digest of anything.
+ANNOTATION_OLD_ID = "io.minidock.id-of-2014"
 
 
 @dataclass(frozen=True)
 class Catalogue:
     """What the index says.
 
-    `manifests` (an image may have several), the `parents` of images by manifest digest, and `names`: the
-    manifest digest of each full reference.
+    `manifests` (an image may have several), the `parents` and `old_ids` of images by manifest digest, and
+    `names`: the manifest digest of each full reference.
     """
 
     manifests: list[Descriptor] = field(default_factory=list)
     parents: dict[Digest, str] = field(default_factory=dict)
     names: dict[str, Digest] = field(default_factory=dict)
+    old_ids: dict[Digest, str] = field(default_factory=dict)
 
 
 def write_catalogue(root: str, catalogue: Catalogue, images: Mapping[str, str]) -> None:
@@ -59,8 +62,9 @@ def write_catalogue(root: str, catalogue: Catalogue, images: Mapping[str, str]) 
         names.setdefault(digest, []).append(name)
     descriptors = []
     for manifest in catalogue.manifests:
-        parent = catalogue.parents.get(manifest.digest)
+        parent, old_id = catalogue.parents.get(manifest.digest), catalogue.old_ids.get(manifest.digest)
         always = {ANNOTATION_PARENT: parent} if parent else {}
+        always |= {ANNOTATION_OLD_ID: old_id} if old_id else {}
         for name in names.get(manifest.digest, [""]):
             named = (
                 {ANNOTATION_IMAGE_NAME: name, ANNOTATION_REF_NAME: parse_reference(name).familiar}
@@ -125,6 +129,8 @@ def _catalogue(index: Index, problems: list[str]) -> Catalogue:
             catalogue.manifests.append(msgspec.structs.replace(descriptor, annotations=None))
         if ANNOTATION_PARENT in annotations:
             catalogue.parents[descriptor.digest] = annotations[ANNOTATION_PARENT]
+        if ANNOTATION_OLD_ID in annotations:
+            catalogue.old_ids[descriptor.digest] = annotations[ANNOTATION_OLD_ID]
         name = annotations.get(ANNOTATION_IMAGE_NAME)
         if name:
             try:

@@ -95,6 +95,10 @@ class LayerStore:
         """Return the absolute path of the tree of this one layer."""
         return os.path.join(self.root, encoded(self.layer(chain_id).chain_id), TREE)
 
+    def empty_directory(self) -> str:
+        """Return the absolute path of an empty tree, for an image that has no layer."""
+        return os.path.join(self.root, LINKS, EMPTY[0])
+
     @contextmanager
     def pinned(self, chain_ids: Iterable[ChainID]) -> Iterator[None]:
         """Keep layers from any sweep for the duration of a block; NotFound if one is not here."""
@@ -157,6 +161,7 @@ class LayerStore:
                     self._link(identifier)
                     os.rename(each.directory, os.path.join(self.root, encoded(identifier)))
                     self._layers[identifier] = each.layer
+                    pin.bring(identifier)
                 pin.add(identifier)
             sync_directory(os.path.join(self.root, LINKS))
             sync_directory(self.root)

@@ -8,6 +8,7 @@ real layers stay below 20:1. statvfs(3).
 
 import os
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from minidock.errors import InvalidParameter, MinidockError
 from minidock.formats.digest import Readable
@@ -21,36 +22,50 @@ CHECK_SIZE = 64 << 20
 CHECK_ENTRIES = 4096
 
 
+class Room(NamedTuple):
+    """What may still be written above the floor; `entries` counts inodes."""
+
+    size: int
+    entries: int
+
+
 @dataclass
 class SpaceGuard:
     """Counts what is written to the file system of `fd`, and raises before that falls below its floor.
 
-    It asks the kernel at the first call and then every CHECK_SIZE bytes or CHECK_ENTRIES calls.
+    It asks the kernel at the first call, and again when half of the room it was told of is used, or
+    CHECK_SIZE bytes or CHECK_ENTRIES calls: others write to the same disk.
     """
 
     fd: int
     what: str
-    _size: int = CHECK_SIZE
-    _entries: int = CHECK_ENTRIES
+    _size: int = 0
+    _entries: int = 0
 
     def spend(self, size: int) -> None:
         """Account for `size` bytes that are about to be written."""
-        self._size += size
-        self._entries += 1
-        if self._size >= CHECK_SIZE or self._entries >= CHECK_ENTRIES:
-            check_space(self.fd, self._size, self.what)
-            self._size = self._entries = 0
+        self._size -= size
+        self._entries -= 1
+        if self._size < 0 or self._entries < 0:
+            room = free_room(self.fd, self.what)
+            if room.size < size:
+                raise MinidockError(f"no space left on device: {self.what} needs more room than there is")
+            self._size = min(CHECK_SIZE, room.size // 2)
+            self._entries = min(CHECK_ENTRIES, room.entries // 2)
 
 
-def check_space(fd: int, size: int, what: str) -> None:
-    """Raise MinidockError unless the file system of `fd` has room for `size` more bytes and keeps its
-    floor."""
+def free_room(fd: int, what: str) -> Room:
+    """Return what the file system of `fd` has above its floor; MinidockError if it is below."""
     state = os.fstatvfs(fd)
     floor = min(state.f_blocks * state.f_frsize // FREE_FRACTION, FREE_SIZE_MAX)
-    if state.f_bavail * state.f_frsize < floor + min(size, CHECK_SIZE):
-        raise MinidockError(f"no space left on device: {what} would leave less than {floor >> 20} MiB free")
-    if state.f_files and state.f_favail < min(FREE_INODES, state.f_files // FREE_FRACTION):
-        raise MinidockError(f"no space left on device: {what} would use up the file system's inodes")
+    size = state.f_bavail * state.f_frsize - floor
+    entries = CHECK_ENTRIES * 2
+    if state.f_files:  # file systems that make inodes as needed say 0
+        entries = state.f_favail - min(FREE_INODES, state.f_files // FREE_FRACTION)
+    if size <= 0 or entries <= 0:
+        kept = f"{floor >> 10} KiB" if size <= 0 else "enough inodes"
+        raise MinidockError(f"no space left on device: {what} would not leave {kept} free")
+    return Room(size, entries)
 
 
 class CountingReader:

@@ -45,21 +45,24 @@ class Origin(NamedTuple):
 def load(store: ImageStore, stream: Readable, progress: Progress | None = None) -> list[str]:
     """Load every image of an archive; `stream` may be gzip, zstd, bzip2, xz or plain, and need not seek.
 
-    Returns what `docker load` lists: the familiar names, and the IDs of images that have none. On any error
-    nothing is recorded.
+    Returns what `docker load` lists: the familiar names, and the IDs of images that have none and are no
+    other's parent. The images with the most layers are unpacked first: their parents then find all of
+    theirs. On any error nothing is recorded.
     """
     with store.work() as pin:
         source, _ = decompressed(stream)
         images = ImageArchive(store.blobs, pin, source).images()
-        for image in images:
-            manifest = parse_manifest(store.blobs.read(image.manifest.digest))
+        manifests = [parse_manifest(store.blobs.read(image.manifest.digest)) for image in images]
+        for manifest in sorted(manifests, key=lambda each: len(each.layers), reverse=True):
             config = parse_config(store.blobs.read(manifest.config.digest))
             unpack_image(store.blobs, store.layers, pin, manifest, config, progress)
         store.blobs.sync()
         added = store.add(images, pin)
     loaded = []
+    parents = {image.parent for image in images}
     for image, record in zip(images, added, strict=True):
-        loaded += [parse_reference(name).familiar for name in image.names] or [record.id]
+        if image.names or record.id not in parents:
+            loaded += [parse_reference(name).familiar for name in image.names] or [record.id]
     return loaded
 
 

@@ -13,11 +13,17 @@ from contextlib import contextmanager
 
 
 class Pin:
-    """The names (digests and ChainIDs) that one piece of work holds."""
+    """The names (digests and ChainIDs) that one piece of work holds, and those of them that it made."""
 
     def __init__(self, pins: "Pins") -> None:
         self._pins = pins
         self.names: set[str] = set()
+        self.brought: set[str] = set()
+
+    def bring(self, name: str) -> None:
+        """Hold `name`, which this work has just put into the store."""
+        self.brought.add(name)
+        self.add(name)
 
     def add(self, name: str) -> None:
         """Hold `name` until the work ends."""
@@ -41,9 +47,14 @@ class Pins:
         try:
             yield pin
         finally:
-            with self.lock:
-                self.held.subtract(pin.names)
-                self.held += Counter()  # drops the zeros
+            self.release(pin)
+
+    def release(self, pin: Pin) -> None:
+        """Let go of all that a pin holds; once or more often."""
+        with self.lock:
+            self.held.subtract(pin.names)
+            self.held += Counter()  # drops the zeros
+            pin.names.clear()
 
     def is_held(self, name: str) -> bool:
         """Tell whether any work holds `name`."""

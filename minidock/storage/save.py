@@ -35,8 +35,9 @@ class Writable(Protocol):
     def write(self, data: bytes, /) -> object: ...
 
 
-def save(store: ImageStore, references: Iterable[str], sink: Writable) -> None:
-    """Write the images that users mean by `references`; a repository without a tag means all its tags.
+def save(store: ImageStore, references: Iterable[str], sink: Writable) -> list[str]:
+    """Write the images that users mean by `references` and return their IDs; a repository without a tag
+    means all its tags.
 
     Nothing is written if one does not exist (NotFound).
     """
@@ -66,6 +67,7 @@ def save(store: ImageStore, references: Iterable[str], sink: Writable) -> None:
                 }
             )
         _write(store, sink, sorted(needed), descriptors, items, _repositories(names))
+    return list(names)
 
 
 def _meant(store: ImageStore, text: str) -> Iterator[tuple[str, Reference | None]]:

@@ -32,8 +32,8 @@ import yaml
 SCHEMA_PATH = Path(__file__).parents[3] / "shared" / "data" / "engine-api-v1.50.yaml"
 HOST_VARIABLE = "MINIDOCK_TEST_HOST"
 IMAGE = f"minidock-api-test-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}:latest"
-APPLETS = "sh echo cat sleep true false id stty kill yes head seq grep"
-START_TIMEOUT = 30.0
+APPLETS = "sh echo cat sleep true false id stty kill yes head tail seq grep env mknod"
+START_TIMEOUT = 30.0 * float(os.environ.get("MINIDOCK_TIME_SCALE", "1"))
 NULL_IN_DOCKER = ("MemorySwappiness", "OomKillDisable")
 """dockerd itself answers null for these, though the schema does not say so."""
 DAEMON = "import sys; from minidock.api.daemon import main; sys.exit(main(sys.argv[1:]))"
@@ -111,7 +111,7 @@ class Client:
     def connect(self) -> socket.socket:
         """Return a bare connection to the engine."""
         connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(30)
+        connection.settimeout(START_TIMEOUT)
         connection.connect(self.path)
         return connection
 
@@ -222,7 +222,7 @@ class Daemon:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End the daemon and return its exit status."""
         self.process.send_signal(number)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=START_TIMEOUT)
 
 
 StartDaemon = Callable[..., Daemon]
@@ -233,7 +233,7 @@ def start_daemon(directory: Path, *options: str) -> Daemon:
     directory.mkdir(exist_ok=True)
     parent = f"/minidock-test-{directory.parent.name}-{directory.name}"
     roots = ["--data-root", str(directory / "data"), "--exec-root", str(directory / "run")]
-    command = [sys.executable, "-c", DAEMON, *roots, "--cgroup-parent", parent, *options]
+    command = [sys.executable, "-c", DAEMON, *roots, "--cgroup-parent", parent, "--bridge", "none", *options]
     with open(directory / "log", "ab") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     daemon = Daemon(process, directory, parent)

@@ -98,10 +98,17 @@ def test_a_bad_option_ends_with_one_sentence(tmp_path: Path, options: tuple[str,
     assert "Traceback" not in ended.stderr
 
 
-def test_options_of_later_are_accepted_with_a_warning() -> None:
+def test_the_bridge_and_its_address_reach_the_engine() -> None:
     options = parse_options(["--bridge", "br7", "--bip", "10.0.0.1/24"])
-    assert len(options.warnings) == 2
-    assert "--bridge=br7 has no effect yet" in options.warnings[0]
+    assert (options.engine.bridge, options.engine.bip) == ("br7", "10.0.0.1/24")
+
+
+@pytest.mark.parametrize(
+    "words", [["--bridge", "a/b"], ["--bridge", "b" * 16], ["--bip", "10.0.0.1"], ["--bip", "x/24"]]
+)
+def test_a_bridge_that_cannot_be_is_refused(words: list[str]) -> None:
+    with pytest.raises(InvalidParameter, match="invalid --b"):
+        parse_options(words)
 
 
 def test_replacements_are_parsed() -> None:

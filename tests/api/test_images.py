@@ -1,11 +1,15 @@
 """Images over the socket: import, list, inspect, tag, remove; unchanged against dockerd."""
 
+import functools
 import hashlib
+import http.server
 import io
 import json
 import tarfile
+import threading
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,18 +87,113 @@ def test_import_in_chunks_answers_the_id(client: Client, repository: str) -> Non
     assert client.get(f"/images/{repository}:v1/json").json["Id"] == identifier
 
 
-def test_import_takes_changes_or_refuses_them_by_name(client: Client, repository: str) -> None:
+def test_import_takes_changes(client: Client, repository: str) -> None:
     changes = "changes=CMD%20%5B%22%2Fword%22%5D&changes=ENV%20COLOUR%3Dred"
     answer = client.post(
         f"/images/create?fromSrc=-&repo={repository}&tag=v1&{changes}", small_tar(repository)
     )
-    if answer.status == 501:
-        assert "--change" in answer.message
-        assert client.get(f"/images/{repository}:v1/json").status == 404
-        return
+    assert answer.status == 200
     config = client.get(f"/images/{repository}:v1/json").json["Config"]
     assert config["Cmd"] == ["/word"]
     assert "COLOUR=red" in config["Env"]
+
+
+def test_an_import_with_a_bad_change_is_refused(client: Client, repository: str) -> None:
+    target = f"/images/create?fromSrc=-&repo={repository}&tag=v1&changes=RUN%20x"
+    answer = client.post(target, small_tar(repository))
+    assert answer.status == 400
+    assert answer.message == "run is not a valid change command"
+    assert client.get(f"/images/{repository}:v1/json").status == 404
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[str]:
+    """Yield the address of a web server on this machine that serves `tmp_path`."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.usefixtures("only_minidock")  # a dockerd may have a network namespace of its own
+def test_the_engine_fetches_an_import_from_the_web(
+    client: Client, repository: str, site: str, tmp_path: Path
+) -> None:
+    (tmp_path / "root.tar").write_bytes(small_tar(repository))
+    target = f"/images/create?repo={repository}&tag=v1&fromSrc={site}/"
+    told = client.post(f"{target}root.tar").lines
+    assert told[0]["status"] == f"Downloading from {site}/root.tar"
+    assert told[-1]["status"] == client.get(f"/images/{repository}:v1/json").json["Id"]
+    missing = client.post(f"{target}missing")
+    assert missing.status == 503
+    assert missing.message == f"failed to GET {site}/missing with status 404 File not found"
+    assert client.post("/images/create?fromSrc=ftp://x/y").message == (
+        'Get "ftp://x/y": unsupported protocol scheme "ftp"'
+    )
+
+
+@pytest.mark.parametrize("path", ["/images/{}/get", "/images/get?names={}"])
+def test_what_is_saved_is_loaded_as_the_same_image(client: Client, repository: str, path: str) -> None:
+    name = f"{repository}:v1"
+    client.post("/images/load", saved_tar(name, repository))
+    before = client.get(f"/images/{name}/json").json
+    saved = client.get(path.format(name))
+    assert (saved.status, saved.headers["content-type"]) == (200, "application/x-tar")
+    assert client.delete(f"/images/{name}").status == 200
+    assert client.get(f"/images/{name}/json").status == 404
+    assert f"Loaded image: {name}\n" in [
+        line["stream"] for line in client.post("/images/load", saved.body).lines
+    ]
+    assert client.get(f"/images/{name}/json").json["Id"] == before["Id"]
+
+
+def test_several_images_are_saved_in_one_archive(client: Client, repository: str) -> None:
+    names = [f"{repository}/one:v1", f"{repository}/two:v2"]
+    for name in names:
+        client.post("/images/load", saved_tar(name, name))
+    saved = client.get("/images/get?" + "&".join(f"names={name}" for name in names))
+    with tarfile.open(fileobj=io.BytesIO(saved.body)) as archive:
+        file = archive.extractfile("manifest.json")
+        assert file is not None
+        assert sorted(tag for item in json.load(file) for tag in item["RepoTags"]) == names
+
+
+def test_saving_what_is_not_there_is_404_before_the_first_byte(client: Client, image: str) -> None:
+    answer = client.get(f"/images/get?names={image}&names=nope-nope")
+    assert answer.status == 404
+    assert "No such image: nope-nope" in answer.message
+
+
+@pytest.mark.usefixtures("only_minidock")
+def test_another_machines_platform_is_refused(client: Client, image: str) -> None:
+    assert client.get(f"/images/{image}/get?platform=linux/s390x").status == 501
+    assert client.get(f"/images/{image}/get?platform=%7B%22os%22%3A%22linux%22%7D").status == 200
+    assert client.get(f"/images/{image}/get?platform=%7B").status == 400
+
+
+def test_prunes_and_disk_usage_are_as_documented(client: Client, image: str, schema: Any) -> None:
+    usage = client.get("/system/df").json
+    schema.validate(usage, "GET", "/system/df")
+    assert any(image in line["RepoTags"] for line in usage["Images"])
+    nothing = "%7B%22label%22%3A%5B%22no-such-label%22%5D%7D"
+    for path in ("/images/prune", "/containers/prune", "/build/prune"):
+        answer = client.post(path if path == "/build/prune" else f"{path}?filters={nothing}")
+        assert answer.status == 200
+        schema.validate(answer.json, "POST", path)
+        assert answer.json["SpaceReclaimed"] == 0
+    assert client.post("/images/prune?filters=%7B%22x%22%3A%5B%22y%22%5D%7D").status == 400
+
+
+@pytest.mark.usefixtures("only_minidock")
+def test_the_difference_of_two_images_is_listed(client: Client, repository: str) -> None:
+    for word in ("one", "three"):
+        client.post(f"/images/create?fromSrc=-&repo={repository}&tag={word}", small_tar(word))
+    found = client.get(f"/images/{repository}:one/changes?to={repository}:three").json
+    assert found == [{"Path": "/word", "Kind": 0}]
+    assert client.get(f"/images/{repository}:one/changes").status == 400
 
 
 def test_what_is_no_tar_is_refused_and_leaves_nothing(client: Client, repository: str) -> None:

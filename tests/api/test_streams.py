@@ -297,3 +297,36 @@ def test_leaving_a_followed_log_ends_its_thread(containers: Client, request: Any
 
 def threads_of(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/task"))
+
+
+def test_attach_with_logs_neither_loses_nor_repeats_a_line(containers: Client, rounds: int) -> None:
+    """The program writes without a pause, so a seam between log and stream would show."""
+    log = {"LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "2"}}}
+    identifier = containers.create("seq", "1", "1000000000", host=log)
+    containers.start(identifier)
+    for _ in range(rounds):
+        with contextlib.closing(
+            Attached(containers, identifier, "logs=1&stream=1&stdout=1&stderr=1")
+        ) as attached:
+            data = b""
+            for _, piece in attached.frames():
+                data += piece
+                if len(data) > 3_000_000:
+                    break
+        numbers = [int(line) for line in data.split(b"\n")[:-1]]
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    containers.post(f"/containers/{identifier}/kill")
+
+
+def test_attach_with_logs_shows_a_line_that_has_no_end_yet(containers: Client) -> None:
+    identifier = containers.create("sh", "-c", "echo one; printf tw; read x; echo o", OpenStdin=True)
+    containers.start(identifier)
+    time.sleep(0.3)
+    query = "logs=1&stream=1&stdin=1&stdout=1"
+    with contextlib.closing(Attached(containers, identifier, query)) as attached:
+        seen = b""
+        for _, piece in attached.frames():
+            seen += piece
+            if seen == b"one\ntw":
+                attached.socket.sendall(b"\n")
+        assert seen == b"one\ntwo\n"

@@ -29,6 +29,7 @@ MINIDOCK = [sys.executable, "-I", "-S", "-c", CLI]
 APPLETS = ("sh", "echo", "cat", "sleep", "true", "false", "stty", "head")
 IMAGE = "minidock-cli-test:latest"
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
+TIME_SCALE = float(os.environ.get("MINIDOCK_TIME_SCALE", "1"))  # an emulated machine is slower
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +43,7 @@ def host() -> Iterator[str]:
     address = f"unix://{directory}/run/minidock.sock"
     parent = f"/{directory.name}"
     roots = ["--data-root", f"{directory}/data", "--exec-root", f"{directory}/run", "--cgroup-parent", parent]
+    roots += ["--bridge", "none"]  # no links and rules on the host; tests/network has a namespace for them
     with open(directory / "log", "wb") as log:
         process = subprocess.Popen(
             [*MINIDOCK, "daemon", *roots], stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -52,7 +54,7 @@ def host() -> Iterator[str]:
     if left:
         _run([*MINIDOCK, "-H", address], "rm", "-f", *left)
     process.send_signal(signal.SIGTERM)
-    process.wait(timeout=30)
+    process.wait(timeout=30 * TIME_SCALE)
     for base in ("/sys/fs/cgroup", *map(str, Path("/sys/fs/cgroup").iterdir())):
         for path in sorted(Path(f"{base}{parent}").glob("**"), reverse=True):
             with contextlib.suppress(OSError):
@@ -61,7 +63,7 @@ def host() -> Iterator[str]:
 
 
 def _await_socket(process: "subprocess.Popen[bytes]", directory: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 30 * TIME_SCALE
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
             probe.connect(f"{directory}/run/minidock.sock")
@@ -72,7 +74,9 @@ def _await_socket(process: "subprocess.Popen[bytes]", directory: Path) -> None:
 
 def _run(command: list[str], *words: str, **options: Any) -> "subprocess.CompletedProcess[bytes]":
     options.setdefault("input", b"")
-    return subprocess.run([*command, *words], capture_output=True, timeout=60, check=False, **options)
+    return subprocess.run(
+        [*command, *words], capture_output=True, timeout=60 * TIME_SCALE, check=False, **options
+    )
 
 
 def environment(host: str) -> dict[str, str]:

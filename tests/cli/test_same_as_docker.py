@@ -30,6 +30,19 @@ images --no-trunc --digests IMAGE
 images -q IMAGE
 images --format json IMAGE
 images no-such-image
+images --filter reference=[a
+images --filter dangling=maybe
+system df
+system df --format json
+system df --format '{{.Type}}: {{.Size}}'
+image prune -f --filter label=no-such-label
+image prune -af --filter label=no-such-label
+image prune --filter x=y
+container prune -f --filter label=no-such-label
+container prune -f --filter until=x
+system prune --volumes -a --filter label=a
+image prune extra
+save nope-nope nope-nope
 history IMAGE
 history --no-trunc --format json IMAGE
 history nope:nope

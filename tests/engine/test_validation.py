@@ -1,10 +1,11 @@
 """Requests that make no sense, that are not served yet, and that have no effect."""
 
+import dataclasses
 from typing import Any
 
 import pytest
 
-from minidock.engine import host, validation
+from minidock.engine import log_drivers, host, validation
 from minidock.engine.model import (
     ContainerConfig,
     DeviceRequest,
@@ -13,24 +14,35 @@ from minidock.engine.model import (
     HostConfig,
     LogConfig,
     NetworkingConfig,
+    PortBinding,
     RestartPolicy,
     ThrottleDevice,
     Ulimit,
 )
 from minidock.errors import InvalidParameter, Unsupported
+from minidock.kernel.cgroups import Hierarchy
 
 MACHINE = host.examine()
 CONFIG_MEMBERS = set(ContainerConfig.__struct_fields__)
 
 
-def check(**members: Any) -> list[str]:
+def check(machine: host.Host = MACHINE, **members: Any) -> list[str]:
     config = ContainerConfig(**{name: value for name, value in members.items() if name in CONFIG_MEMBERS})
     wanted = HostConfig(**{name: value for name, value in members.items() if name not in CONFIG_MEMBERS})
-    return validation.check(config, wanted, NetworkingConfig(endpoints_config={"default": None}), MACHINE)
+    return validation.check(config, wanted, NetworkingConfig(endpoints_config={"default": None}), machine)
 
 
 def test_what_the_cli_sends_for_a_plain_run_gives_no_warning() -> None:
     assert check(network_mode="default", memory_swappiness=-1, pids_limit=0, oom_kill_disable=False) == []
+
+
+@pytest.mark.parametrize(("version", "discarded"), [(1, False), (2, True)])
+def test_what_only_cgroups_version_1_can_do_is_discarded_with_dockers_warning(
+    version: int, discarded: bool
+) -> None:
+    machine = dataclasses.replace(MACHINE, cgroups=Hierarchy(version, {}))
+    found = check(machine, memory=1 << 26, memory_swappiness=10, oom_kill_disable=True)
+    assert [text.endswith("discarded.") for text in found] == ([True, True] if discarded else [])
 
 
 @pytest.mark.parametrize(
@@ -76,6 +88,11 @@ def test_what_the_cli_sends_for_a_plain_run_gives_no_warning() -> None:
         ({"cap_drop": ["x"]}, "invalid CapDrop: unknown capability"),
         ({"sysctls": {"kernel.core_pattern": "x"}}, "not in a separate kernel namespace"),
         ({"device_cgroup_rules": ["x"]}, "invalid device cgroup rule format"),
+        ({"mac_address": "02:42"}, "invalid MAC address: 02:42"),
+        ({"network_mode": "a/b"}, "invalid network mode"),
+        ({"network_mode": "container:x", "dns": ["1.1.1.1"]}, "conflicting options: dns and the network mode"),
+        ({"network_mode": "container:x", "publish_all_ports": True}, "port publishing and the container type"),
+        ({"port_bindings": {"80/tcp": [PortBinding(host_port="9-8")]}}, "invalid port specification: '9-8'"),
     ],
 )
 def test_what_is_wrong_is_refused_in_dockers_words(members: dict[str, Any], message: str) -> None:
@@ -86,8 +103,6 @@ def test_what_is_wrong_is_refused_in_dockers_words(members: dict[str, Any], mess
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ({"network_mode": "my-net"}, "network mode 'my-net' is not supported yet"),
-        ({"network_mode": "container:x"}, "network mode 'container:x' is not supported yet"),
         ({"pid_mode": "container:x"}, "--pid=container:x is not supported yet"),
         ({"volumes": {"/x": {}}}, "volumes are not supported yet"),
         ({"volumes_from": ["x"]}, "--volumes-from is not supported yet"),
@@ -96,7 +111,6 @@ def test_what_is_wrong_is_refused_in_dockers_words(members: dict[str, Any], mess
         ({"log_config": LogConfig(type="syslog")}, "log driver 'syslog' is not supported"),
         ({"device_requests": [DeviceRequest(capabilities=[["gpu"]])]}, r"capabilities: \[\[gpu\]\]"),
         ({"blkio_device_read_bps": [ThrottleDevice(path="/dev/sda", rate=1)]}, "--device-read-bps"),
-        ({"mac_address": "02:42:ac:11:00:02"}, "--mac-address"),
     ],
 )
 def test_what_is_not_served_is_refused_by_name(members: dict[str, Any], message: str) -> None:
@@ -104,10 +118,13 @@ def test_what_is_not_served_is_refused_by_name(members: dict[str, Any], message:
         check(**members)
 
 
-def test_a_network_of_the_user_is_refused_and_never_a_404() -> None:
-    networking = NetworkingConfig(endpoints_config={"mine": EndpointConfig()})
-    with pytest.raises(Unsupported, match="network 'mine'"):
-        validation.check(ContainerConfig(), HostConfig(), networking, MACHINE)
+def test_an_alias_needs_a_network_of_the_user() -> None:
+    asked = EndpointConfig(aliases=["db"])
+    in_mine = NetworkingConfig(endpoints_config={"mine": asked})
+    assert validation.check(ContainerConfig(), HostConfig(network_mode="mine"), in_mine, MACHINE) == []
+    in_default = NetworkingConfig(endpoints_config={"bridge": asked})
+    with pytest.raises(InvalidParameter, match="only for containers in user defined networks"):
+        validation.check(ContainerConfig(), HostConfig(), in_default, MACHINE)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +132,6 @@ def test_a_network_of_the_user_is_refused_and_never_a_404() -> None:
     [
         ({"restart_policy": RestartPolicy(name="always")}, "Restart policy 'always'"),
         ({"healthcheck": Healthcheck(test=["CMD", "true"])}, "health check"),
-        ({"port_bindings": {"80/tcp": None}}, "not published yet"),
         ({"port_bindings": {"80/tcp": None}, "network_mode": "host"}, "discarded when using host network"),
         ({"oom_kill_disable": True}, "OOM killer is disabled"),
         ({"kernel_memory": 1 << 26}, "kernel memory limit is deprecated"),
@@ -137,4 +153,4 @@ def test_what_has_no_effect_gives_one_warning(members: dict[str, Any], message: 
     ],
 )
 def test_log_options_are_sizes_and_counts(options: dict[str, str], expected: tuple[int, int]) -> None:
-    assert validation.log_options(HostConfig(log_config=LogConfig(config=options))) == expected
+    assert log_drivers.options(HostConfig(log_config=LogConfig(config=options))) == expected

@@ -92,7 +92,9 @@ def test_what_is_no_container_image_is_said_to_be_none() -> None:
     with pytest.raises(Unsupported, match="schema 1"):
         parse_document(b'{"schemaVersion": 1, "fsLayers": [], "history": []}')
     with pytest.raises(Unsupported, match="not a container image"):
-        parse_document(document(MANIFEST, config={**CONFIG, "mediaType": "application/vnd.oci.empty.v1+json"}))
+        parse_document(
+            document(MANIFEST, config={**CONFIG, "mediaType": "application/vnd.oci.empty.v1+json"})
+        )
     with pytest.raises(Unsupported, match="not a container image"):
         parse_document(document(MANIFEST, layers=[{**LAYER, "mediaType": "text/plain"}]))
 
@@ -155,7 +157,9 @@ def test_a_config_of_wrong_types_is_refused(changes: dict[str, object]) -> None:
 def test_our_own_documents_can_be_read_again() -> None:
     descriptor = Descriptor(OCI_CONFIG, DIGEST, 2)
     manifest = Manifest(media_type=OCI_MANIFEST, config=descriptor, layers=[Descriptor(OCI_LAYER, DIGEST, 5)])
-    index = Index(media_type=OCI_INDEX, manifests=[Descriptor(OCI_MANIFEST, DIGEST, 9, annotations={"a": "b"})])
+    index = Index(
+        media_type=OCI_INDEX, manifests=[Descriptor(OCI_MANIFEST, DIGEST, 9, annotations={"a": "b"})]
+    )
     config = ImageConfig("amd64", "linux", RootFS("layers", [DIGEST]), config=ExecutionConfig(cmd=["sh"]))
     assert parse_manifest(encode(manifest)) == manifest
     assert parse_index(encode(index)) == index
@@ -170,9 +174,14 @@ def test_a_missing_or_odd_time_is_the_beginning_of_time() -> None:
 
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from([DIGEST, OCI_MANIFEST]),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["schemaVersion", "mediaType", "config", "layers", "manifests", "digest", "size", "os"]), inner
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["schemaVersion", "mediaType", "config", "layers", "manifests", "digest", "size", "os"]
+            ),
+            inner,
+        )
     ),
     max_leaves=12,
 )

@@ -74,7 +74,13 @@ def test_an_old_directory_has_type_zero_and_a_slash() -> None:
 
 @pytest.mark.parametrize(
     ("start", "value"),
-    [(124, b"-0000000001\0"), (124, b"+0000000001\0"), (124, b"0_000000001\0"), (100, b"9999999\0"), (108, b"x")],
+    [
+        (124, b"-0000000001\0"),
+        (124, b"+0000000001\0"),
+        (124, b"0_000000001\0"),
+        (100, b"9999999\0"),
+        (108, b"x"),
+    ],
 )
 def test_numbers_are_octal_digits_and_nothing_else(start: int, value: bytes) -> None:
     with pytest.raises(InvalidParameter, match="not a number"):
@@ -114,14 +120,27 @@ def test_a_link_with_a_size_has_no_data() -> None:
 
 def test_pax_records_overrule_the_header() -> None:
     entry = Entry("short", size=1)
-    records = parse_pax(b"18 path=long-name\n13 size=1234\n19 mtime=12.000001\n28 SCHILY.xattr.user.a=b=\x00c\n11 uid=\n"[:-8])
+    records = parse_pax(
+        b"18 path=long-name\n13 size=1234\n19 mtime=12.000001\n28 SCHILY.xattr.user.a=b=\x00c\n11 uid=\n"[:-8]
+    )
     apply_pax(entry, records)
     assert (entry.name, entry.size, entry.mtime_ns) == ("long-name", 1234, 12_000_001_000)
     assert entry.xattrs == {"user.a": b"b=\0c"}
 
 
 @pytest.mark.parametrize(
-    "data", [b"x", b"5 a=b", b"99 path=a\n", b"8 path=a\n", b"-6 a=b\n", b"6 ab=\n"[:5], b"5 abc\n", b"5 =b\n", b"0 a=b\n"]
+    "data",
+    [
+        b"x",
+        b"5 a=b",
+        b"99 path=a\n",
+        b"8 path=a\n",
+        b"-6 a=b\n",
+        b"6 ab=\n"[:5],
+        b"5 abc\n",
+        b"5 =b\n",
+        b"0 a=b\n",
+    ],
 )
 def test_malformed_pax_records_are_refused(data: bytes) -> None:
     with pytest.raises(InvalidParameter):
@@ -134,7 +153,9 @@ def test_pax_numbers_are_digits(value: bytes) -> None:
         apply_pax(Entry("a"), [("size", value)])
 
 
-_names = st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), min_size=1, max_size=300)
+_names = st.text(
+    st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), min_size=1, max_size=300
+)
 
 
 @given(

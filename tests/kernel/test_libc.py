@@ -117,5 +117,16 @@ def test_the_kernel_modules_load_nothing_heavy() -> None:
         "print(*sorted(name.partition('.')[0] for name in set(sys.modules) - before))"
     )
     run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-    light = {"minidock", "typing", "errno", "fcntl", "select", "signal", "termios", "struct", "_struct", "_typing"}
+    light = {
+        "minidock",
+        "typing",
+        "errno",
+        "fcntl",
+        "select",
+        "signal",
+        "termios",
+        "struct",
+        "_struct",
+        "_typing",
+    }
     assert set(run.stdout.split()) <= light

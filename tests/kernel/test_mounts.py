@@ -301,6 +301,22 @@ def test_the_death_of_the_holder_frees_a_detached_mount(in_mount_sandbox, layers
     in_mount_sandbox(body)
 
 
+def test_an_attached_mount_can_be_cloned_through_the_descriptor_that_made_it(
+    in_mount_sandbox, layers: Path
+) -> None:
+    # Before 6.15 a mount that is still detached cannot: EINVAL. So whoever needs many attaches the first one.
+    def body() -> None:
+        tree = mounts.detached("tmpfs", [], mounts.MOUNT_ATTR_RDONLY)
+        mounts.move_mount(tree, layers / "other")
+        flags = mounts.OPEN_TREE_CLONE | mounts.AT_EMPTY_PATH
+        mounts.move_mount(mounts.open_tree("", flags, dir_fd=tree), layers / "target")
+        first, second = at(layers / "other")[0], at(layers / "target")[0]
+        assert first.device == second.device
+        assert "ro" in second.options
+
+    in_mount_sandbox(body)
+
+
 def test_open_tree_clones_a_subtree_which_is_a_bind_mount_in_the_hand(in_mount_sandbox, layers: Path) -> None:
     def body() -> None:
         (layers / "other" / "file").write_text("token")

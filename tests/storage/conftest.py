@@ -1,4 +1,4 @@
-"""Stores in temporary directories, tars made by Python's tarfile, and a root to unpack into beside a canary."""
+"""Stores in temporary directories, tars made by Python's tarfile, a root to unpack into beside a canary."""
 
 import io
 import os

@@ -43,7 +43,11 @@ def test_files_keep_mode_owner_time_and_content(root: Path, unpack: Unpack, tar:
     assert (root / "bin/su").read_bytes() == b"program"
     assert (root / "big").stat().st_size == 3 << 20
     directory = os.lstat(root / "bin")
-    assert (stat.S_IMODE(directory.st_mode), directory.st_gid, directory.st_mtime_ns) == (0o2755, 7, 1000_500_000_000)
+    assert (stat.S_IMODE(directory.st_mode), directory.st_gid, directory.st_mtime_ns) == (
+        0o2755,
+        7,
+        1000_500_000_000,
+    )
     link = os.lstat(root / "link")
     assert (os.readlink(root / "link"), link.st_uid, link.st_mtime) == ("bin/su", 9, 77)
 
@@ -51,7 +55,11 @@ def test_files_keep_mode_owner_time_and_content(root: Path, unpack: Unpack, tar:
 def test_the_umask_has_no_say(root: Path, unpack: Unpack, tar: Tar, member: Make) -> None:
     before = os.umask(0o077)
     try:
-        unpack(tar([member("tmp", kind=DIR, mode=0o1777), member("tmp/f", mode=0o666), member("a/b", mode=0o644)]))
+        unpack(
+            tar(
+                [member("tmp", kind=DIR, mode=0o1777), member("tmp/f", mode=0o666), member("a/b", mode=0o644)]
+            )
+        )
     finally:
         os.umask(before)
     modes = [stat.S_IMODE(os.lstat(root / name).st_mode) for name in ("tmp", "tmp/f", "a", "a/b")]
@@ -86,7 +94,14 @@ def test_xattrs_are_kept_and_capabilities_survive_the_owner(
     capability = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)  # v2, effective: CAP_NET_RAW
     raw = capability.decode("utf-8", "surrogateescape")
     headers = {"SCHILY.xattr.security.capability": raw, "SCHILY.xattr.user.note": "hi"}
-    unpack(tar([member("ping", b"x", uid=8, pax_headers=headers), member("d", kind=DIR, pax_headers={"SCHILY.xattr.user.d": "1"})]))
+    unpack(
+        tar(
+            [
+                member("ping", b"x", uid=8, pax_headers=headers),
+                member("d", kind=DIR, pax_headers={"SCHILY.xattr.user.d": "1"}),
+            ]
+        )
+    )
     assert os.getxattr(root / "ping", "security.capability") == capability
     assert os.getxattr(root / "ping", "user.note") == b"hi"
     assert os.getxattr(root / "d", "user.d") == b"1"
@@ -99,7 +114,9 @@ def test_trusted_xattrs_are_refused(unpack: Unpack, tar: Tar, member: Make, key:
         unpack(tar([member("a", kind=kind, link="x", pax_headers={f"SCHILY.xattr.{key}": "y"})]))
 
 
-def test_hard_links_share_an_inode_whatever_their_form(root: Path, unpack: Unpack, tar: Tar, member: Make) -> None:
+def test_hard_links_share_an_inode_whatever_their_form(
+    root: Path, unpack: Unpack, tar: Tar, member: Make
+) -> None:
     unpack(
         tar(
             [
@@ -144,7 +161,17 @@ def test_the_awkward_archives_of_real_images_work(root: Path, unpack: Unpack, ta
     )
     read = {
         name: (root / name).read_bytes()
-        for name in ("run/pid", "run/pid2", "deep/down/without/parents", "..foo", "a..b/..c", "x/y/z", "absolute", "out", "made/later/f")
+        for name in (
+            "run/pid",
+            "run/pid2",
+            "deep/down/without/parents",
+            "..foo",
+            "a..b/..c",
+            "x/y/z",
+            "absolute",
+            "out",
+            "made/later/f",
+        )
     }
     assert list(read.values()) == [b"%d" % number for number in range(1, 10)]
     assert os.readlink(root / "var/run") == "/run"
@@ -183,7 +210,7 @@ def test_a_later_entry_replaces_an_earlier_one(root: Path, unpack: Unpack, tar: 
 def test_a_kept_directory_is_forgotten_when_its_path_changes(
     root: Path, unpack: Unpack, tar: Tar, member: Make
 ) -> None:
-    """The trap of keeping descriptors: `a` becomes a link, and what follows below `a` must go where it now leads."""
+    """The trap of keeping descriptors: `a` becomes a link, and what follows must go where it now leads."""
     unpack(
         tar(
             [
@@ -226,7 +253,11 @@ ESCAPES: list[list[tuple[str, dict[str, object]]]] = [
     [("h", {"kind": LNK, "link": "CANARY/victim"})],
     [("h", {"kind": LNK, "link": "../canary/victim"}), ("h", {"data": b"x"})],
     [("l", {"kind": SYM, "link": "CANARY"}), ("h", {"kind": LNK, "link": "l/victim"}), ("h", {"data": b"x"})],
-    [("l", {"kind": SYM, "link": "CANARY/victim"}), ("h", {"kind": LNK, "link": "l"}), ("h", {"mode": 0o777})],
+    [
+        ("l", {"kind": SYM, "link": "CANARY/victim"}),
+        ("h", {"kind": LNK, "link": "l"}),
+        ("h", {"mode": 0o777}),
+    ],
     [("p", {"kind": SYM, "link": "/proc/self/root"}), ("p/CANARY/victim", {"data": b"x"})],
     [("a", {"kind": SYM, "link": "b"}), ("b", {"kind": SYM, "link": "a"}), ("a/f", {"data": b"x"})],
     [("d", {"kind": DIR}), ("d", {"kind": SYM, "link": "CANARY"}), ("d/victim", {"data": b"x"})],
@@ -242,14 +273,22 @@ ESCAPES: list[list[tuple[str, dict[str, object]]]] = [
 @pytest.mark.parametrize("is_layer", [False, True])
 @pytest.mark.parametrize("entries", ESCAPES)
 def test_no_archive_leaves_its_root(
-    root: Path, unpack: Unpack, tar: Tar, member: Make, entries: list[tuple[str, dict[str, object]]], is_layer: bool
+    root: Path,
+    unpack: Unpack,
+    tar: Tar,
+    member: Make,
+    entries: list[tuple[str, dict[str, object]]],
+    is_layer: bool,
 ) -> None:
-    """The canary beside the root (fixture `root`) is compared afterwards; refusing is as good as containing."""
+    """The canary beside the root (fixture `root`) is compared afterwards; refused is as good as contained."""
     canary = str(root.parent / "canary")
     members = [
         member(
             name.replace("CANARY", canary.lstrip("/")),
-            **{key: value.replace("CANARY", canary) if isinstance(value, str) else value for key, value in fields.items()},
+            **{
+                key: value.replace("CANARY", canary) if isinstance(value, str) else value
+                for key, value in fields.items()
+            },
         )
         for name, fields in entries
     ]
@@ -291,12 +330,16 @@ def test_names_are_resolved_by_their_text() -> None:
         split_name("a/../..")
 
 
-def test_whiteouts_are_ordinary_names_outside_of_layers(root: Path, unpack: Unpack, tar: Tar, member: Make) -> None:
+def test_whiteouts_are_ordinary_names_outside_of_layers(
+    root: Path, unpack: Unpack, tar: Tar, member: Make
+) -> None:
     unpack(tar([member(".wh.x", b"1"), member(".wh..wh..opq", b"2"), member("d/.wh.", b"3")]))
     assert sorted(os.listdir(root)) == [".wh..wh..opq", ".wh.x", "d"]
 
 
-@pytest.mark.parametrize("name", [".wh.", ".wh..", ".wh...", "a/.wh..", ".wh.x/y", "a/.wh.b/c", ".wh..wh.plnk/1"])
+@pytest.mark.parametrize(
+    "name", [".wh.", ".wh..", ".wh...", "a/.wh..", ".wh.x/y", "a/.wh.b/c", "a/.wh..wh.plnk"]
+)
 def test_malformed_whiteouts_are_refused_in_layers(unpack: Unpack, tar: Tar, member: Make, name: str) -> None:
     with pytest.raises(InvalidParameter, match="whiteout"):
         unpack(tar([member(name)]), [])
@@ -360,3 +403,24 @@ def test_implied_directories_take_over_what_the_layers_below_say(
     assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (0o1777, 5, 6)
     assert os.getxattr(root / "tmp", "user.note") == b"n"
     assert stat.S_IMODE((root / "else").stat().st_mode) == 0o755
+
+
+def test_what_aufs_kept_for_itself_serves_hard_links_and_goes(
+    root: Path, unpack: Callable[..., object], tar: Callable[..., bytes], member: Callable[..., object]
+) -> None:
+    data = tar(
+        [
+            member(".wh..wh.aufs"),
+            member(".wh..wh.orph/", kind=tarfile.DIRTYPE),
+            member(".wh..wh.plnk/", kind=tarfile.DIRTYPE, mode=0o700),
+            member(".wh..wh.plnk/77.9", b"linked"),
+            member("one", kind=tarfile.LNKTYPE, link=".wh..wh.plnk/77.9"),
+            member("two", kind=tarfile.LNKTYPE, link=".wh..wh.plnk/77.9"),
+        ]
+    )
+    unpack(data, [])
+    assert sorted(os.listdir(root)) == ["one", "two"]
+    assert (root / "one").read_bytes() == b"linked"
+    assert os.path.samefile(root / "one", root / "two")
+    unpack(tar([member(".wh..wh.aufs")]))  # no layer: then the name means nothing
+    assert (root / ".wh..wh.aufs").exists()

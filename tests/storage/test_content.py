@@ -46,7 +46,9 @@ def test_a_blob_lies_under_its_digest_as_it_came(blobs: BlobStore, pins: Pins) -
     ("digest", "size"),
     [(digest_of(b"other"), None), (None, len(DATA) - 1), (None, len(DATA) + 1), (digest_of(DATA), 0)],
 )
-def test_nothing_is_recorded_on_a_mismatch(blobs: BlobStore, pins: Pins, digest: str | None, size: int | None) -> None:
+def test_nothing_is_recorded_on_a_mismatch(
+    blobs: BlobStore, pins: Pins, digest: str | None, size: int | None
+) -> None:
     with pins.hold() as pin, pytest.raises(DigestMismatch, match="unexpected"):
         blobs.ingest(io.BytesIO(DATA), pin, digest, size)
     assert files(blobs) == []

@@ -7,6 +7,7 @@ import shutil
 import tarfile
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -26,7 +27,9 @@ New = Callable[..., Image]
 def new(store: ImageStore, tar: Tar, member: Make) -> New:
     """Make an image of one layer that holds one file with `text`."""
 
-    def make(text: str, reference: str | None = None, created: str = "2024-01-01T00:00:00Z", cmd: str = "sh") -> Image:
+    def make(
+        text: str, reference: str | None = None, created: str = "2024-01-01T00:00:00Z", cmd: str = "sh"
+    ) -> Image:
         data = tar([member("file", text.encode())])
         return make_image(store, io.BytesIO(data), reference, Origin(created), ExecutionConfig(cmd=[cmd]))
 
@@ -35,7 +38,9 @@ def new(store: ImageStore, tar: Tar, member: Make) -> New:
 
 def on_disk(store: ImageStore, paths: Paths) -> tuple[set[str], set[str]]:
     """The digits of all blobs and of all layers."""
-    return set(os.listdir(os.path.join(paths.images, "blobs", "sha256"))), set(os.listdir(paths.layers)) - {"l"}
+    return set(os.listdir(os.path.join(paths.images, "blobs", "sha256"))), set(os.listdir(paths.layers)) - {
+        "l"
+    }
 
 
 def test_an_image_is_found_by_all_that_users_call_it(store: ImageStore, new: New) -> None:
@@ -75,7 +80,9 @@ def test_an_image_is_found_by_all_that_users_call_it(store: ImageStore, new: New
         ("user/app@sha256:" + "0" * 64, "No such image: user/app@sha256:" + "0" * 64),
     ],
 )
-def test_what_is_not_there_is_named_as_docker_names_it(store: ImageStore, new: New, name: str, sentence: str) -> None:
+def test_what_is_not_there_is_named_as_docker_names_it(
+    store: ImageStore, new: New, name: str, sentence: str
+) -> None:
     new("1", "user/app:v1")
     with pytest.raises(NotFound) as caught:
         store.resolve(name)
@@ -113,7 +120,11 @@ def test_a_tag_moves_and_leaves_the_old_image_without_a_name(store: ImageStore, 
 def test_images_are_listed_newest_first(store: ImageStore, new: New) -> None:
     for number, year in enumerate((2020, 2024, 2022)):
         new(str(number), f"y{year}", f"{year}-01-01T00:00:00Z")
-    assert [image.references[0] for image in store.images()] == ["y2024:latest", "y2022:latest", "y2020:latest"]
+    assert [image.references[0] for image in store.images()] == [
+        "y2024:latest",
+        "y2022:latest",
+        "y2020:latest",
+    ]
 
 
 def test_the_names_on_disk_have_dockers_shape_of_2013(store: ImageStore, new: New, paths: Paths) -> None:
@@ -147,11 +158,16 @@ def test_removal_takes_what_nobody_else_needs(store: ImageStore, new: New, paths
 def test_work_that_fails_leaves_nothing_and_harms_nothing(store: ImageStore, new: New, paths: Paths) -> None:
     image = new("1", "a")
     before = on_disk(store, paths)
-    with pytest.raises(ZeroDivisionError), store.work() as pin:
-        store.blobs.add(b"half of an image", pin)
-        for digest in before[0]:
-            assert store.blobs.has(f"sha256:{digest}", pin)
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with store.work() as pin:
+            store.blobs.add(b"half of an image", pin)
+            for digest in before[0]:
+                assert store.blobs.has(f"sha256:{digest}", pin)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert on_disk(store, paths) == before
     assert store.resolve("a") == image
 
@@ -180,7 +196,7 @@ def test_crashes_between_two_writes_leave_the_old_or_the_new_state(
     """Every state of the files that a kill can leave, in the order of the writes."""
     new("1", "a")
     index, names = (os.path.join(paths.images, name) for name in ("index.json", "repositories.json"))
-    old = [open(path, "rb").read() for path in (index, names)]
+    old = [Path(path).read_bytes() for path in (index, names)]
     stray = digest_of(b"stray")[7:]
     fresh = new("2", "a")
     with open(names, "wb") as file:  # killed after the index, before the derived file
@@ -215,8 +231,12 @@ def test_a_damaged_index_is_rebuilt_from_blobs_and_names(
     assert ImageStore(paths).problems == []
 
 
-@pytest.mark.parametrize("damage", [b"", b"[]", b'{"Repositories": 1}', b'{"Repositories": {"A A": {"x": "y"}}}'])
-def test_damaged_names_come_back_from_the_index(store: ImageStore, new: New, paths: Paths, damage: bytes) -> None:
+@pytest.mark.parametrize(
+    "damage", [b"", b"[]", b'{"Repositories": 1}', b'{"Repositories": {"A A": {"x": "y"}}}']
+)
+def test_damaged_names_come_back_from_the_index(
+    store: ImageStore, new: New, paths: Paths, damage: bytes
+) -> None:
     image = new("1", "a")
     with open(os.path.join(paths.images, "repositories.json"), "wb") as file:
         file.write(damage)
@@ -274,7 +294,9 @@ def test_many_threads_tag_and_remove_and_the_files_agree(store: ImageStore, new:
 
 
 def test_an_import_says_where_it_comes_from(store: ImageStore, tar: Tar, member: Make) -> None:
-    image = import_root(store, io.BytesIO(tar([member("a")])), "imp:1", "my root", ExecutionConfig(env=["A=b"]))
+    image = import_root(
+        store, io.BytesIO(tar([member("a")])), "imp:1", "my root", ExecutionConfig(env=["A=b"])
+    )
     assert image.references == ("imp:1",)
     assert image.config.history is not None
     assert image.config.history[0].comment == "my root"

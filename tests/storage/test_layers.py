@@ -54,12 +54,20 @@ def test_a_layer_lies_under_its_chain_id_with_a_record(layers: LayerStore, tar: 
         record = json.load(file)
     assert record == {"chain_id": identifier, "diff_id": identifier, "parent": "", "size": 8, "entries": 2}
     assert len(link_name(identifier)) == 26
-    assert os.path.samefile(os.path.join(layers.root, "l", link_name(identifier)), os.path.join(directory, "diff"))
+    assert os.path.samefile(
+        os.path.join(layers.root, "l", link_name(identifier)), os.path.join(directory, "diff")
+    )
 
 
 def test_upper_layers_hide_what_lower_layers_show(layers: LayerStore, tar: Tar, member: Make) -> None:
-    first = put(layers, tar([member("a", b"1"), member("d/x", b"x"), member("d/y", b"y"), member("e/z", b"z")]))
-    second = put(layers, tar([member(".wh.a"), member("d/.wh.x"), member("e/.wh..wh..opq"), member("e/n", b"n")]), first)
+    first = put(
+        layers, tar([member("a", b"1"), member("d/x", b"x"), member("d/y", b"y"), member("e/z", b"z")])
+    )
+    second = put(
+        layers,
+        tar([member(".wh.a"), member("d/.wh.x"), member("e/.wh..wh..opq"), member("e/n", b"n")]),
+        first,
+    )
     third = put(layers, tar([member("a", b"3"), member(".wh.d"), member("e/z", b"again")]), second)
     assert listing(layers, first) == {"a": "1", "d": "", "d/x": "x", "d/y": "y", "e": "", "e/z": "z"}
     assert listing(layers, first, second) == {"d": "", "d/y": "y", "e": "", "e/n": "n"}
@@ -69,9 +77,14 @@ def test_upper_layers_hide_what_lower_layers_show(layers: LayerStore, tar: Tar, 
     assert third == chain_id(second, layers.layer(third).diff_id)
 
 
-def test_the_same_layer_above_another_parent_is_another_layer(layers: LayerStore, tar: Tar, member: Make) -> None:
+def test_the_same_layer_above_another_parent_is_another_layer(
+    layers: LayerStore, tar: Tar, member: Make
+) -> None:
     base, other, data = tar([member("a")]), tar([member("b")]), tar([member("c")])
-    assert len({put(layers, data), put(layers, data, put(layers, base)), put(layers, data, put(layers, other))}) == 3
+    assert (
+        len({put(layers, data), put(layers, data, put(layers, base)), put(layers, data, put(layers, other))})
+        == 3
+    )
 
 
 def test_no_layers_at_all_are_an_empty_root(layers: LayerStore, tmp_path: Path) -> None:
@@ -86,7 +99,9 @@ def test_no_layers_at_all_are_an_empty_root(layers: LayerStore, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("parent", ["", "sha256:" + "0" * 64])
-def test_nothing_is_left_of_a_layer_that_fails(layers: LayerStore, tar: Tar, member: Make, parent: str) -> None:
+def test_nothing_is_left_of_a_layer_that_fails(
+    layers: LayerStore, tar: Tar, member: Make, parent: str
+) -> None:
     data = tar([member("a", b"x" * 100)])
     with pytest.raises((DigestMismatch, NotFound)):
         layers.unpack(io.BytesIO(data), digest_of(b"other"), parent)
@@ -124,7 +139,9 @@ def test_a_damaged_record_is_set_aside_and_told(
     assert put(again, tar([member("a", b"1")])) == identifier
 
 
-def test_sweeping_keeps_what_is_needed_and_what_is_below_it(layers: LayerStore, tar: Tar, member: Make) -> None:
+def test_sweeping_keeps_what_is_needed_and_what_is_below_it(
+    layers: LayerStore, tar: Tar, member: Make
+) -> None:
     base = put(layers, tar([member("a")]))
     middle = put(layers, tar([member("b")]), base)
     top = put(layers, tar([member("c")]), middle)

@@ -89,9 +89,15 @@ def oci(layer: bytes) -> Members:
             "layers": [descriptor(OCI_LAYER + "+gzip", packed)],
         }
     ).encode()
-    named = descriptor(OCI_MANIFEST, manifest, annotations={"io.containerd.image.name": "docker.io/library/app:1"})
+    named = descriptor(
+        OCI_MANIFEST, manifest, annotations={"io.containerd.image.name": "docker.io/library/app:1"}
+    )
     index = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [named]}).encode()
-    return {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": index, **dict(map(blob, (config, packed, manifest)))}
+    return {
+        "oci-layout": b'{"imageLayoutVersion":"1.0.0"}',
+        "index.json": index,
+        **dict(map(blob, (config, packed, manifest))),
+    }
 
 
 @pytest.fixture
@@ -100,7 +106,13 @@ def docker(layer: bytes) -> Members:
     config = config_of(layer)
     name = f"{digest_of(config)[7:]}.json"
     item = {"Config": name, "RepoTags": ["app:1", "more/app:2"], "Layers": ["abc/layer.tar"]}
-    return {name: config, "abc/VERSION": b"1.0", "abc/json": b"{}", "abc/layer.tar": layer, "manifest.json": json.dumps([item]).encode()}
+    return {
+        name: config,
+        "abc/VERSION": b"1.0",
+        "abc/json": b"{}",
+        "abc/layer.tar": layer,
+        "manifest.json": json.dumps([item]).encode(),
+    }
 
 
 def assert_empty(store: ImageStore, paths: Paths) -> None:
@@ -144,7 +156,9 @@ def test_the_whole_archive_may_be_compressed(
     assert load(store, Pipe(compress(pack(oci)))) == ["app:1"]
 
 
-def test_layers_may_be_links_to_one_another(store: ImageStore, docker: Members, tar: Tar, member: Make) -> None:
+def test_layers_may_be_links_to_one_another(
+    store: ImageStore, docker: Members, tar: Tar, member: Make
+) -> None:
     content = docker.pop("abc/layer.tar")
     members = [member(name, data) for name, data in docker.items()]
     members.append(member("abc/layer.tar", kind=tarfile.SYMTYPE, link="../def/layer.tar"))
@@ -173,7 +187,11 @@ def test_the_image_for_this_machine_is_chosen_from_several(
     absent = descriptor(OCI_MANIFEST, b"absent", platform={"architecture": "s390x", "os": "linux"})
     attestation = {**absent, "annotations": {"vnd.docker.reference.type": "attestation-manifest"}}
     nested = json.dumps(
-        {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [absent, attestation, {**inner, "platform": platform}]}
+        {
+            "schemaVersion": 2,
+            "mediaType": OCI_INDEX,
+            "manifests": [absent, attestation, {**inner, "platform": platform}],
+        }
     ).encode()
     oci.update([blob(nested)])
     outer = descriptor(OCI_INDEX, nested, annotations=annotations)
@@ -190,7 +208,9 @@ def test_a_loaded_name_moves_to_the_new_image(
     assert store.image(old.id).references == ()
 
 
-def test_progress_tells_bytes_of_each_layer(store: ImageStore, docker: Members, pack: Callable[[Members], bytes], layer: bytes) -> None:
+def test_progress_tells_bytes_of_each_layer(
+    store: ImageStore, docker: Members, pack: Callable[[Members], bytes], layer: bytes
+) -> None:
     seen: list[tuple[str, int, int]] = []
     load(store, io.BytesIO(pack(docker)), lambda name, done, total: seen.append((name, done, total)))
     assert seen[-1] == (digest_of(layer)[7:19], len(layer), len(layer))
@@ -249,7 +269,12 @@ def test_sizes_and_digests_of_an_index_are_checked(
 
 
 def test_two_descriptions_must_mean_the_same(
-    store: ImageStore, oci: Members, docker: Members, pack: Callable[[Members], bytes], paths: Paths, layer: bytes
+    store: ImageStore,
+    oci: Members,
+    docker: Members,
+    pack: Callable[[Members], bytes],
+    paths: Paths,
+    layer: bytes,
 ) -> None:
     assert load(store, Pipe(pack({**docker, **oci}))) == ["app:1", "more/app:2"]
     store.remove(store.resolve("app:1").id)
@@ -270,7 +295,9 @@ def test_one_name_cannot_mean_two_images(
         load(store, Pipe(pack(docker)))
 
 
-def test_a_member_that_comes_twice_is_refused(store: ImageStore, docker: Members, tar: Tar, member: Make) -> None:
+def test_a_member_that_comes_twice_is_refused(
+    store: ImageStore, docker: Members, tar: Tar, member: Make
+) -> None:
     members = [member(name, data) for name, data in docker.items()]
     with pytest.raises(InvalidParameter, match="repeated"):
         load(store, io.BytesIO(tar([*members, member("./manifest.json", b"[]")])))
@@ -287,7 +314,9 @@ def test_an_archive_cut_off_anywhere_leaves_nothing(
     assert_empty(store, paths)
 
 
-def test_saving_a_repository_saves_all_its_tags_and_each_blob_once(store: ImageStore, tar: Tar, member: Make) -> None:
+def test_saving_a_repository_saves_all_its_tags_and_each_blob_once(
+    store: ImageStore, tar: Tar, member: Make
+) -> None:
     image = import_root(store, io.BytesIO(tar([member("a")])), "app:1")
     store.tag(image.id, "app:2")
     store.tag(image.id, "other")
@@ -317,3 +346,20 @@ def test_a_broken_import_leaves_nothing(store: ImageStore, layer: bytes, paths: 
         assert_empty(store, paths)
     with pytest.raises(InvalidParameter, match="must be lowercase"):
         import_root(store, Pipe(layer), "Root")
+
+
+def test_one_broken_image_keeps_its_whole_archive_out(
+    store: ImageStore, docker: Members, pack: Callable[[Members], bytes], paths: Paths, tar: Tar, member: Make
+) -> None:
+    kept = import_root(store, io.BytesIO(tar([member("kept")])))
+    store.remove(kept.id, keep_layers=kept.chain_ids)  # as a container's would be: no image names this layer
+    [item] = json.loads(docker["manifest.json"])
+    second = tar([member("second")])
+    docker |= {"second.tar": second, "second.json": config_of(second, b"wrong")}
+    docker["manifest.json"] = json.dumps(
+        [item, {"Config": "second.json", "RepoTags": ["b:1"], "Layers": ["second.tar", "second.tar"]}]
+    ).encode()
+    with pytest.raises(MinidockError, match="DiffID"):
+        load(store, Pipe(pack(docker)))
+    assert store.images() == []
+    assert [layer.chain_id for layer in store.layers.layers()] == list(kept.chain_ids)

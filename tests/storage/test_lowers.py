@@ -11,7 +11,22 @@ import pytest
 from minidock.storage.lowers import LowerLayers
 from minidock.storage.overlay import Stack, mount_overlay
 
-PATHS = ["", "a", "a/b", "a/b/c", "gone", "gone/x", "opaque", "opaque/low", "opaque/high", "file", "file/x", "link", "link/b", "none"]
+PATHS = [
+    "",
+    "a",
+    "a/b",
+    "a/b/c",
+    "gone",
+    "gone/x",
+    "opaque",
+    "opaque/low",
+    "opaque/high",
+    "file",
+    "file/x",
+    "link",
+    "link/b",
+    "none",
+]
 
 
 @pytest.fixture
@@ -53,7 +68,10 @@ def test_the_view_agrees_with_the_mount(stack: tuple[LowerLayers, int], path: st
             assert found is None
             return
         assert found is not None
-        assert (found.status.st_mode, found.status.st_size) == (expected.st_mode, expected.st_size) or path == ""
+        assert (found.status.st_mode, found.status.st_size) == (
+            expected.st_mode,
+            expected.st_size,
+        ) or path == ""
 
 
 def test_overlays_own_attributes_are_not_taken_over(stack: tuple[LowerLayers, int], tmp_path: Path) -> None:

@@ -53,7 +53,9 @@ def read_all(source: object) -> dict[str, bytes]:
     st.sampled_from([1, 7, 511, 512, 513, 1 << 20]),
 )
 def test_what_comes_in_crumbs_is_read_as_a_whole(files: list[tuple[str, bytes]], step: int) -> None:
-    raw = b"".join(encode_entry(Entry(name, size=len(data))) + data + bytes(padding(len(data))) for name, data in files)
+    raw = b"".join(
+        encode_entry(Entry(name, size=len(data))) + data + bytes(padding(len(data))) for name, data in files
+    )
     reader = TarReader(Trickle(raw + bytes(1024), step))
     assert [(entry.name, b"".join(map(bytes, reader.data()))) for entry in reader] == files
 
@@ -108,7 +110,7 @@ def test_endless_extension_headers_are_refused() -> None:
 
 
 def test_rubbish_is_no_tar() -> None:
-    with pytest.raises(InvalidParameter, match="not a tar archive|not a number"):
+    with pytest.raises(InvalidParameter, match=r"not a tar archive|not a number"):
         read_all(io.BytesIO(b"#!/bin/sh\n" + b"rubbish" * 200))
 
 
@@ -131,7 +133,13 @@ def test_no_damage_raises_anything_but_our_errors(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [["--format=gnu"], ["--format=pax", "--sparse-version=0.0"], ["--format=pax", "--sparse-version=0.1"], ["--format=pax", "--sparse-version=1.0"]]
+    "options",
+    [
+        ["--format=gnu"],
+        ["--format=pax", "--sparse-version=0.0"],
+        ["--format=pax", "--sparse-version=0.1"],
+        ["--format=pax", "--sparse-version=1.0"],
+    ],
 )
 def test_sparse_files_of_every_format_arrive_with_their_holes(
     tmp_path: Path, root: Path, unpack: Callable[..., object], options: list[str]
@@ -145,7 +153,9 @@ def test_sparse_files_of_every_format_arrive_with_their_holes(
         file.truncate(64 << 20)
     (original / "after").write_bytes(b"plain")
     raw = subprocess.run(
-        ["tar", "-C", str(original), *options, "--sparse", "-c", "sparse", "after"], capture_output=True, check=True
+        ["tar", "-C", str(original), *options, "--sparse", "-c", "sparse", "after"],
+        capture_output=True,
+        check=True,
     ).stdout
     assert len(raw) < 8 << 20
     unpack(raw)

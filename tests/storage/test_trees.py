@@ -32,8 +32,8 @@ def test_a_link_itself_is_removed_not_what_it_leads_to(tmp_path: Path) -> None:
 
 def test_what_is_not_there_need_not_be_removed(tmp_path: Path) -> None:
     remove_tree(str(tmp_path / "none"))
+    (tmp_path / "f").touch()
     with pytest.raises(NotADirectoryError):
-        (tmp_path / "f").touch()
         remove_tree(str(tmp_path / "f" / "x"))
 
 

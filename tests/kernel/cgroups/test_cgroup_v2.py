@@ -129,3 +129,11 @@ def test_no_file_is_made_for_a_limit_that_does_not_exist(unified: Cgroup) -> Non
     with pytest.raises(FileNotFoundError, match=r"memory\.max"):
         unified.apply(Limits(memory=1 << 20))
     assert set(os.listdir(unified.paths()[cgroups.UNIFIED])) == before
+
+
+def test_each_version_knows_which_limits_it_has() -> None:
+    first, second = cgroups.Hierarchy(1, {}), cgroups.Hierarchy(2, {})
+    assert first.knows("memory")
+    assert second.knows("memory")
+    assert [first.knows("swappiness"), second.knows("swappiness")] == [True, False]
+    assert [first.knows("oom_kill_disable"), second.knows("oom_kill_disable")] == [True, False]

@@ -1,0 +1,108 @@
+"""Chapter 2's checks: a process's root is looked at from outside, at /proc/PID/root."""
+
+import os
+
+from minidock.learn.bench import Bench
+from minidock.learn.wrong import expect
+
+
+def check_names_stay_what_they_are(bench: Bench) -> None:
+    """A name of an archive becomes its components, with `.`, `//` and inner `..` resolved."""
+    one, two, three = bench.token(), bench.token(), bench.token()
+    cases = {
+        f"{one}/{two}": [one, two],
+        f"./{one}//{two}/": [one, two],
+        f"/{one}": [one],
+        f"{one}/{two}/../{three}": [one, three],
+        f"{one}/..{two}/...": [one, f"..{two}", "..."],
+        f"{one}/../{two}/../{three}": [three],
+        "./": [],
+    }
+    for name, wanted in cases.items():
+        got = bench.call("split_name", name, contract=f"split_name({name!r}) returns {wanted}")
+        look = f"`.` and empty components mean nothing, `..` takes back one; {bench.where('split_name')}"
+        expect(got == wanted, f"split_name({name!r}) returns {wanted}", repr(got), look)
+
+
+def check_names_that_lead_out_are_refused(bench: Bench) -> None:
+    """A name that leads out of the archive's root is refused, wherever its `..` stand."""
+    one, two = bench.token(), bench.token()
+    for name in (f"../{one}", f"{one}/../../{two}", f"{one}/{two}/../../../etc/passwd", f"/../{one}", ".."):
+        contract = f"split_name({name!r}) raises InvalidParameter"
+        with bench.start(lambda piece, name=name: piece.split_name(name)) as subject:
+            outcome = subject.wait(4)
+            if outcome.get("raised") != "InvalidParameter":
+                seen = outcome.get("message") or f"it returned {outcome.get('value')}"
+                look = (
+                    "unpacked as root, such a name would write outside of the image; "
+                    f"{bench.where('split_name')}"
+                )
+                expect(False, contract, seen, look)
+
+
+def _jail(bench):
+    path, token = bench.directory(), bench.token()
+    os.mkdir(f"{path}/{token}")
+    return path, token
+
+
+def check_the_directory_is_the_root(bench: Bench) -> None:
+    """After enter_chroot(path) the process's root directory is path."""
+    path, token = _jail(bench)
+    contract = f"after enter_chroot({path}) the root directory holds {token} and nothing else"
+    with bench.start(lambda piece: piece.enter_chroot(path)) as subject:
+        bench.value(subject, "enter_chroot", contract)
+        found = bench.eyes.root_entries(subject.pid)
+    look = f"a working directory is not a root: chroot(2) changes where / is; {bench.where('enter_chroot')}"
+    expect(found == [token], contract, ", ".join(found[:8]), look)
+
+
+def check_the_process_stands_in_its_root(bench: Bench) -> None:
+    """After enter_chroot(path) the working directory is inside."""
+    path, token = _jail(bench)
+
+    def body(piece):
+        piece.enter_chroot(path)
+        return os.listdir(".")
+
+    contract = f"after enter_chroot({path}) the working directory is the new root"
+    with bench.start(body) as subject:
+        names = bench.value(subject, "enter_chroot", contract)
+        directory = bench.eyes.link(f"{subject.pid}/cwd")
+    look = (
+        "chroot(2) does not change the working directory: `..` leads anywhere from there, unless one steps "
+        f"into the new root; {bench.where('enter_chroot')}"
+    )
+    expect(names == [token] or directory == path, contract, directory, look)
+
+
+def check_a_missing_root_is_an_error(bench: Bench) -> None:
+    """A directory that is not there is an error; the program does not start in the old root."""
+    path = f"{bench.scratch}/{bench.token()}"
+    contract = f"enter_chroot({path}) raises OSError(ENOENT)"
+    with bench.start(lambda piece: piece.enter_chroot(path)) as subject:
+        look = "an error that is swallowed starts the program in the host's root: let it out"
+        bench.raised(subject, "enter_chroot", contract, look)
+
+
+def check_the_escape_reaches_the_real_root(bench: Bench) -> None:
+    """From a chroot of any depth, escape() gets back to the real root directory."""
+    path, _token = _jail(bench)
+    deep = path + "".join(f"/{bench.random.randrange(9)}" for _ in range(bench.random.randrange(20, 30)))
+    os.makedirs(deep)
+    wanted = bench.eyes.root_entries(1)
+
+    def body(piece):
+        os.chroot(deep)
+        os.chdir("/")
+        piece.escape()
+
+    contract = f"escape() leads from {deep} to the real root, which holds {', '.join(wanted[:4])}"
+    with bench.start(body) as subject:
+        bench.value(subject, "escape", contract)
+        found = bench.eyes.root_entries(subject.pid)
+    look = (
+        "stand outside of a root (chroot without chdir), climb by `..` until it goes no higher, and make "
+        f"that the root; {bench.where('escape')}"
+    )
+    expect(found == wanted, contract, ", ".join(found[:8]) or "an empty directory", look)

@@ -1,0 +1,233 @@
+"""Chapter 3's checks: four checkpoints, each green alone. The mount tree is read from outside, in mountinfo.
+
+The sandbox's own tree is shared, as on every systemd host, and the subjects get copies of it.
+"""
+
+import os
+import re
+
+from minidock.kernel import mounts, namespaces
+from minidock.learn.bench import Bench
+from minidock.learn.subject import open_descriptors
+from minidock.learn.wrong import expect
+
+NEW = namespaces.CLONE_NEWNS
+
+
+def _private():
+    """Cut the subject's tree off by other means than the learner's, so that each checkpoint stands alone."""
+    mounts.mount(None, "/", None, mounts.MS_REC | mounts.MS_PRIVATE)
+
+
+def _tmpfs(path, *names):
+    mounts.mount("tmpfs", path, "tmpfs")
+    for name in names:
+        os.mkdir(f"{path}/{name}")
+
+
+def _mount_at(lines, path):
+    return [line for line in lines if line.split()[4] == path]
+
+
+def check_no_mount_propagates(bench: Bench) -> None:
+    """Private tree: after isolate_mounts no mount of the namespace is shared with anybody."""
+    contract = "isolate_mounts cuts every mount of this namespace off from its peers"
+    with bench.start(lambda piece: piece.isolate_mounts(), NEW) as subject:
+        bench.value(subject, "isolate_mounts", contract)
+        lines = bench.eyes.mountinfo(subject.pid)
+    shared = [line for line in lines if re.search(r" shared:\d+ ", line)]
+    expect(
+        not shared,
+        contract,
+        f"{len(shared)} of {len(lines)} are still shared, such as: {shared[-1] if shared else ''}",
+        "a mount made or unmounted below a shared one appears in the other namespace too: MS_PRIVATE or "
+        f"MS_SLAVE, and MS_REC for the whole tree; {bench.where('isolate_mounts')}",
+    )
+
+
+def check_the_directory_becomes_a_mount_point(bench: Bench) -> None:
+    """New root: a plain directory is a mount point of its own afterwards, with the same files."""
+    path, token = bench.directory(), bench.token()
+
+    def body(piece):
+        _private()
+        os.mkdir(f"{path}/{token}")
+        piece.attach_root(path)
+        return os.listdir(path)
+
+    contract = f"attach_root({path}) makes that directory a mount point"
+    with bench.start(body, NEW) as subject:
+        names = bench.value(subject, "attach_root", contract)
+        lines = _mount_at(bench.eyes.mountinfo(subject.pid), path)
+    look = (
+        "pivot_root takes mount points only: a directory becomes one by a bind mount onto itself; "
+        f"{bench.where('attach_root')}"
+    )
+    expect(lines, contract, f"no line of mountinfo ends at {path}", look)
+    expect(names == [token], f"it holds what the directory held: {token}", str(names), look)
+
+
+def check_what_is_mounted_below_comes_along(bench: Bench) -> None:
+    """New root: file systems mounted below the directory are still visible in it."""
+    path, token = bench.directory(), bench.token()
+
+    def body(piece):
+        _private()
+        os.mkdir(f"{path}/below")
+        _tmpfs(f"{path}/below", token)
+        piece.attach_root(path)
+        return os.listdir(f"{path}/below")
+
+    contract = f"{path}/below still shows the file system that was mounted on it"
+    with bench.start(body, NEW) as subject:
+        names = bench.value(subject, "attach_root", contract)
+    expect(
+        names == [token],
+        contract,
+        f"it shows {names}: the empty directory beneath",
+        f"a bind mount copies one mount, and with MS_REC all below it; {bench.where('attach_root')}",
+    )
+
+
+def check_a_detached_mount_becomes_the_root(bench: Bench) -> None:
+    """New root: a detached mount is attached at the directory."""
+    path, token = bench.directory(), bench.token()
+
+    def body(piece):
+        _private()
+        tree = mounts.detached("tmpfs", [])
+        os.mkdir(token, dir_fd=tree)
+        piece.attach_root(path, tree)
+        return os.listdir(path)
+
+    contract = f"attach_root({path}, rootfs) attaches the detached mount rootfs there"
+    with bench.start(body, NEW) as subject:
+        names = bench.value(subject, "attach_root", contract)
+    look = (
+        "a descriptor is given: move_mount(2) it instead of binding the directory; "
+        f"{bench.where('attach_root')}"
+    )
+    expect(names == [token], f"{contract}, with {token} in it", str(names), look)
+
+
+def check_the_descriptor_stays_the_callers(bench: Bench) -> None:
+    """New root: the descriptor of the detached mount is still open afterwards."""
+    path = bench.directory()
+
+    def body(piece):
+        _private()
+        tree = mounts.detached("tmpfs", [])
+        piece.attach_root(path, tree)
+        return tree
+
+    contract = "attach_root leaves the caller's descriptor alone"
+    with bench.start(body, NEW) as subject:
+        tree = bench.value(subject, "attach_root", contract)
+        found = bench.eyes.descriptors(subject.pid)
+    expect(
+        tree in found,
+        contract,
+        f"descriptor {tree} is closed",
+        f"who opened it closes it: the engine keeps the container's root by it; {bench.where('attach_root')}",
+    )
+
+
+def _pivoting(bench: Bench, after=lambda: None):
+    """Return (path, token, body): a body that pivots into a tmpfs holding `token`, from elsewhere."""
+    path, token, elsewhere = bench.directory(), bench.token(), bench.directory()
+
+    def body(piece):
+        _private()
+        _tmpfs(path, token, "proc")
+        os.chdir(elsewhere)
+        before = [line.split()[0] for line in bench.eyes.mountinfo(os.getpid())]
+        opened = open_descriptors()
+        piece.pivot(path)
+        return [before, opened, after()]
+
+    return path, token, body
+
+
+def _climb():
+    """The escape of chapter 2; return what stands in the root that it reaches."""
+    os.chdir("/")
+    os.mkdir("/deeper")
+    os.chroot("/deeper")
+    for _ in range(64):
+        os.chdir("..")
+    os.chroot(".")
+    return sorted(os.listdir("/"))
+
+
+def check_nobody_climbs_out(bench: Bench) -> None:
+    """Pivot: the new root is the namespace's root, and the escape of chapter 2 ends in it."""
+    path, token, body = _pivoting(bench, _climb)
+    contract = f"after pivot({path}) the root holds {token}, also for one who climbs as high as there is"
+    with bench.start(body, NEW) as subject:
+        found = bench.value(subject, "pivot", contract)[2]
+    expect(
+        token in found,
+        contract,
+        f"the escape reached a root with {', '.join(found[:8])}",
+        f"only pivot_root(2) changes the root of the mount namespace, chroot changes one process's; "
+        f"{bench.where('pivot')}",
+    )
+
+
+def check_the_old_root_is_gone(bench: Bench) -> None:
+    """Old root: no mount of the old tree is left in the namespace."""
+    _path, _token, body = _pivoting(bench)
+    contract = "after pivot nothing of the old tree is mounted any more"
+    with bench.start(body, NEW) as subject:
+        before, _, _ = bench.value(subject, "pivot", contract)
+        lines = bench.eyes.mountinfo(subject.pid)
+    left = [line for line in lines if line.split()[0] in before[:-1]]
+    expect(
+        not left,
+        contract,
+        f"{len(left)} of its mounts are still there: {left[0] if left else ''}",
+        f"the old root must be unmounted with all below it (umount with MNT_DETACH); {bench.where('pivot')}",
+    )
+
+
+def check_the_process_stands_in_its_root(bench: Bench) -> None:
+    """Old root: the working directory is the new root afterwards."""
+    _path, token, body = _pivoting(bench, lambda: [os.getcwd(), sorted(os.listdir("."))])
+    contract = "after pivot the working directory is /"
+    with bench.start(body, NEW) as subject:
+        directory, names = bench.value(subject, "pivot", contract)[2]
+    look = (
+        f"a working directory outside the root is a way out of it: chdir at the end; {bench.where('pivot')}"
+    )
+    expect(directory == "/" and token in names, contract, f"{directory}, which holds {names[:6]}", look)
+
+
+def check_no_descriptor_is_left(bench: Bench) -> None:
+    """Old root: pivot leaves no descriptor open."""
+    _path, _token, body = _pivoting(bench)
+    contract = "pivot closes what it opened"
+    with bench.start(body, NEW) as subject:
+        opened = bench.value(subject, "pivot", contract)[1]
+        found = bench.eyes.descriptors(subject.pid)
+    more = {number: target for number, target in found.items() if number not in opened}
+    expect(
+        not more,
+        contract,
+        ", ".join(f"{number} -> {target}" for number, target in more.items()),
+        "fchdir to a descriptor of the old root would lead out of the new one: close it; "
+        f"{bench.where('pivot')}",
+    )
+
+
+def check_an_impossible_pivot_is_an_error(bench: Bench) -> None:
+    """Pivot: when pivot_root fails, so does pivot; there is no second-best root."""
+    path = bench.directory()
+
+    def body(piece):
+        _private()
+        piece.pivot(path)
+
+    contract = f"pivot({path}) raises OSError: that directory is not a mount point"
+    look = "an error that is swallowed starts a program in the wrong root: let it out"
+    with bench.start(body, NEW) as subject:
+        bench.raised(subject, "pivot", contract, look)

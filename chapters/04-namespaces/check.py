@@ -1,0 +1,324 @@
+"""Chapter 4's checks: namespaces are compared by their inodes in /proc/PID/ns, from outside."""
+
+import os
+import signal
+import time
+
+from minidock.kernel import namespaces, process
+from minidock.learn.bench import Bench
+from minidock.learn.wrong import Wrong, expect
+
+KINDS = ("uts", "ipc", "pid", "mount", "network", "cgroup")
+FILES = {"uts": "uts", "ipc": "ipc", "pid": "pid", "mount": "mnt", "network": "net", "cgroup": "cgroup"}
+BLOCKED = set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
+CROWD = 12
+UNFIT = ("NotImplemented" + "Error", "NotYours", "NameError", "UnboundLocalError", "SyntaxError")
+
+
+def _pause():
+    while True:
+        signal.pause()
+
+
+def _end(pid):
+    """Kill a child that a subject started; whatever else was returned is no pid."""
+    if isinstance(pid, int) and pid > 1:
+        os.kill(pid, signal.SIGKILL)
+
+
+def _namespaces(bench, pid):
+    return {kind: bench.eyes.namespace(pid, file) for kind, file in FILES.items()}
+
+
+def _cloning(kinds):
+    return lambda piece: piece.clone_child(kinds, _pause)
+
+
+def check_the_child_is_in_new_namespaces(bench: Bench) -> None:
+    """The child has new namespaces of exactly the kinds that were asked for."""
+    kinds = bench.random.sample(KINDS, 3)
+    ours, mark = _namespaces(bench, 1), f"{bench.scratch}/{bench.token()}"
+
+    def child():
+        os.mkdir(mark)
+        _pause()
+
+    contract = f"clone_child({kinds}) returns the pid of a child whose {', '.join(kinds)} namespaces are new"
+    with bench.start(lambda piece: piece.clone_child(kinds, child)) as subject:
+        pid = bench.value(subject, "clone_child", contract)
+        if not isinstance(pid, int) or pid <= 0:
+            raise Wrong(contract, f"it returned {pid!r}", bench.where("clone_child"))
+        theirs = _namespaces(bench, pid)
+        ran = bench.wait_until(lambda: os.path.exists(mark), 1)
+        _end(pid)
+    expect(ran, "the child runs the function it was given", "it never did", bench.where("clone_child"))
+    new = sorted(kind for kind in KINDS if theirs[kind] != ours[kind])
+    expect(
+        new == sorted(kinds),
+        contract,
+        f"new are {new or 'none'}: "
+        + ", ".join(f"{kind} {theirs[kind]} (ours {ours[kind]})" for kind in kinds),
+        f"the flags of all kinds must be combined with | in one clone; {bench.where('clone_child')}",
+    )
+
+
+def check_the_caller_stays_where_it_is(bench: Bench) -> None:
+    """The caller's own namespaces, and those of its next children, are the same as before."""
+    kinds = bench.random.sample(("uts", "ipc", "network", "mount"), 2)
+    contract = "clone_child leaves its caller in its namespaces"
+    with bench.start(_cloning([*kinds, "pid"])) as subject:
+        pid = bench.value(subject, "clone_child", contract)
+        found = _namespaces(bench, subject.pid)
+        children = bench.eyes.namespace(subject.pid, "pid_for_children")
+        _end(pid)
+    ours = _namespaces(bench, 1)
+    moved = [kind for kind in KINDS if found[kind] != ours[kind]]
+    if children != ours["pid"]:
+        moved.append("pid (of its next children)")
+    expect(
+        not moved,
+        contract,
+        f"it has moved to new namespaces: {', '.join(moved)}",
+        "unshare(2) moves the caller, who has other containers to start; clone(2) does not; "
+        f"{bench.where('clone_child')}",
+    )
+
+
+def check_an_unknown_kind_is_refused(bench: Bench) -> None:
+    """A kind of namespace that does not exist is an error, and no child is started."""
+    kind = f"kind-{bench.token()}"
+    contract = f"clone_child(['uts', '{kind}']) raises an error"
+    with bench.start(_cloning(["uts", kind])) as subject:
+        outcome = subject.wait(4)
+        _end(outcome.get("value"))
+        look = "a misspelt namespace that is left out is a container that shares it with the host"
+        if outcome.get("raised") in UNFIT or "raised" not in outcome:
+            got = bench.value(subject, "clone_child", contract, look)
+            raise Wrong(contract, f"it returned {got!r}", f"{look}; {bench.where('clone_child')}")
+
+
+def _joining(bench, kinds, flags):
+    """Return a body that joins the namespaces of a child made for it."""
+
+    def body(piece):
+        other = process.clone(flags)
+        if other == 0:
+            _pause()
+        joined = {
+            kind: os.open(f"/proc/{other}/ns/{FILES[kind]}", os.O_RDONLY | os.O_CLOEXEC) for kind in kinds
+        }
+        piece.join_namespaces(joined)
+        return other
+
+    return body
+
+
+def check_the_namespaces_are_joined(bench: Bench) -> None:
+    """After join_namespaces the process is in every namespace that it was given."""
+    kinds = bench.random.sample(("uts", "ipc", "network"), 3)
+    flags = namespaces.CLONE_NEWUTS | namespaces.CLONE_NEWIPC | namespaces.CLONE_NEWNET
+    contract = f"join_namespaces joins {', '.join(kinds)}"
+    with bench.start(_joining(bench, kinds, flags)) as subject:
+        other = bench.value(subject, "join_namespaces", contract)
+        mine, theirs = _namespaces(bench, subject.pid), _namespaces(bench, other)
+        os.kill(other, signal.SIGKILL)
+    missing = [kind for kind in kinds if mine[kind] != theirs[kind]]
+    expect(
+        not missing,
+        contract,
+        f"not joined: {', '.join(missing)}",
+        f"setns(2) for every descriptor that was given; {bench.where('join_namespaces')}",
+    )
+
+
+def check_what_cannot_be_joined_is_an_error(bench: Bench) -> None:
+    """A descriptor of another kind, or of no namespace at all, raises OSError."""
+    look = (
+        "an error of setns that is ignored leaves the program in the host's namespace; its second argument "
+        "says which kind it must be"
+    )
+    for path, what in (("/proc/self/ns/ipc", "an ipc namespace"), ("/dev/null", "no namespace")):
+
+        def body(piece, path=path):
+            piece.join_namespaces({"uts": os.open(path, os.O_RDONLY | os.O_CLOEXEC)})
+
+        contract = f"join_namespaces({{'uts': descriptor of {what}}}) raises OSError"
+        with bench.start(body) as subject:
+            bench.raised(subject, "join_namespaces", contract, look)
+
+
+def _serving(program):
+    """Return a body in which the subject is pid 1 of a pid namespace and serves a child running `program`."""
+
+    def body(piece):
+        signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
+        child = os.fork()
+        if child == 0:
+            try:
+                program()
+            finally:
+                os._exit(0)
+        return piece.serve(child, BLOCKED)
+
+    return body
+
+
+NEW_PID = namespaces.CLONE_NEWPID
+
+
+def check_the_childs_end_is_the_end(bench: Bench) -> None:
+    """serve returns the child's exit code, or 128+n when signal n killed it."""
+    code, number = bench.random.randrange(1, 256), bench.random.choice([1, 2, 9, 13, 15])
+
+    def killed():
+        signal.signal(number, signal.SIG_DFL) if number != 9 else None
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        os.kill(os.getpid(), number)
+        _pause()
+
+    for program, wanted in ((lambda: os._exit(code), code), (killed, 128 + number)):
+        contract = f"serve returns {wanted}"
+        with bench.start(_serving(program), NEW_PID) as subject:
+            got = bench.value(subject, "serve", contract)
+        expect(
+            got == wanted, contract, repr(got), f"a wait status is not an exit code; {bench.where('serve')}"
+        )
+
+
+def _still_serves(bench, subject, contract):
+    """Wrong unless the subject is still inside serve."""
+    if "stuck" not in subject.wait(0.05):
+        got = bench.value(subject, "serve", contract)
+        raise Wrong(contract, f"it returned {got!r} while its child lives", bench.where("serve"))
+
+
+def _breeding(go: int, count: int):
+    """Return a program that leaves `count` orphans, which end when `go` closes, and lives on."""
+
+    def program():
+        for _ in range(count):
+            if os.fork() == 0:
+                if os.fork() == 0:
+                    os.read(go, 1)
+                os._exit(3)
+            os.wait()
+        _pause()
+
+    return program
+
+
+def check_orphans_are_reaped(bench: Bench) -> None:
+    """Processes that lost their parent and ended leave no zombie, however many end at once."""
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+
+    def body(piece):
+        os.close(writing)
+        return _serving(_breeding(reading, CROWD))(piece)
+
+    contract = "serve reaps every process that ends, and goes on until its own child has ended"
+    with bench.start(body, NEW_PID) as subject:
+        bench.wait_until(lambda: len(_children(bench, subject.pid)) == CROWD + 1)
+        _still_serves(bench, subject, contract)
+        os.kill(subject.pid, signal.SIGSTOP)  # so that all end before it can look: one SIGCHLD for all
+        bench.wait_until(lambda: bench.eyes.status(subject.pid)["State"][0] in "Tt")
+        os.close(writing)
+        os.close(reading)
+        bench.wait_until(lambda: len(_zombies(bench, subject.pid)) == CROWD)
+        os.kill(subject.pid, signal.SIGCONT)
+        reaped = bench.wait_until(lambda: not _zombies(bench, subject.pid), 2)
+        left = _zombies(bench, subject.pid)
+        _still_serves(bench, subject, contract)
+    look = "one SIGCHLD may speak of many: reap until waitpid(-1) finds nobody that has ended"
+    expect(reaped, contract, f"{len(left)} of {CROWD} are zombies still", f"{look}; {bench.where('serve')}")
+
+
+def _children(bench, pid):
+    found = []
+    for each in bench.eyes.processes():
+        try:
+            status = bench.eyes.status(each)
+        except OSError:
+            continue
+        if status["PPid"] == str(pid):
+            found.append((each, status["State"][0]))
+    return found
+
+
+def _zombies(bench, pid):
+    return [each for each, state in _children(bench, pid) if state == "Z"]
+
+
+def _listening(path):
+    """Return a program that writes the numbers of the signals it gets to the file `path`."""
+
+    def program():
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        for number in BLOCKED - {32, 33}:
+            try:
+                signal.signal(number, lambda got, _frame: os.write(file, f"{got}\n".encode()))
+            except (OSError, ValueError):
+                continue
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        os.write(file, b"ready\n")
+        while True:
+            time.sleep(10)
+
+    return program
+
+
+def _heard(path):
+    if not os.path.exists(path):
+        return []
+    with open(path) as file:
+        return file.read().split()
+
+
+def check_signals_are_passed_on(bench: Bench) -> None:
+    """Whatever signal pid 1 gets, the child gets."""
+    path = f"{bench.scratch}/{bench.token()}"
+    numbers = [*bench.random.sample([1, 2, 3, 10, 12, 14, 23, 28], 3), 15]
+    contract = "serve passes on every signal but SIGCHLD"
+    with bench.start(_serving(_listening(path)), NEW_PID) as subject:
+        bench.wait_until(lambda: "ready" in _heard(path))
+        _still_serves(bench, subject, contract)
+        for number in numbers:
+            os.kill(subject.pid, number)
+            name = signal.Signals(number).name
+            arrived = bench.wait_until(lambda n=number: str(n) in _heard(path), 1.5)
+            look = (
+                "docker stop signals pid 1: a program behind it never hears of it unless it is passed on; "
+                f"{bench.where('serve')}"
+            )
+            expect(arrived, f"{contract}: {name}", f"the child did not get {name}", look)
+
+
+def check_sigchld_is_kept(bench: Bench) -> None:
+    """SIGCHLD speaks to pid 1 alone and is not passed on."""
+    path = f"{bench.scratch}/{bench.token()}"
+    listening = _listening(path)
+
+    def program():
+        if os.fork() == 0:
+            if os.fork() == 0:
+                while "ready" not in _heard(path):
+                    time.sleep(0.01)
+            os._exit(0)
+        os.wait()
+        signal.sigtimedwait([signal.SIGCHLD], 0)  # that was news of its own child
+        listening()
+
+    contract = "the child does not get the SIGCHLD of somebody else's end"
+    with bench.start(_serving(program), NEW_PID) as subject:
+        bench.wait_until(lambda: "ready" in _heard(path))
+        _still_serves(bench, subject, contract)
+        bench.wait_until(lambda: len(_children(bench, subject.pid)) == 1, 1)
+        os.kill(subject.pid, signal.SIGUSR2)
+        bench.wait_until(lambda: "12" in _heard(path), 1)
+        heard = _heard(path)
+        _still_serves(bench, subject, contract)
+    expect(
+        "17" not in heard,
+        contract,
+        "the child got SIGCHLD",
+        f"it is pid 1's own news; {bench.where('serve')}",
+    )

@@ -1,0 +1,263 @@
+"""A container's endpoints: plugged in before its program runs, given back when it has ended.
+
+What a start has taken is in state.json before the container is made, so a daemon that is killed finds it
+again. Links are not taken away at the end: they go with the namespace, that is with the last process in it;
+only where another container has joined it they are removed by name.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from minidock import ids
+from minidock.engine import publishing
+from minidock.engine.containers import Container, find
+from minidock.engine.model import Endpoint, EndpointConfig
+from minidock.engine.network_model import NetworkRecord
+from minidock.errors import Conflict, InvalidParameter, MinidockError, NotFound
+from minidock.kernel import conntrack
+from minidock.network import endpoint, namespaces
+from minidock.network.addresses import Address, Pool, mac_of, parse_address
+
+if TYPE_CHECKING:
+    from minidock.engine.engine import Engine
+
+log = logging.getLogger(__name__)
+
+
+def namespace(engine: Engine, container: Container, undo: ExitStack) -> int:
+    """Return the descriptor of the network namespace that the container is to run in; -1 is the host's.
+
+    `undo` closes it. A namespace made here has its loopback up and nothing else.
+    """
+    mode = container.record.host_config.network_mode
+    if mode == "host":
+        return -1
+    if mode.startswith("container:"):
+        descriptor = open_namespace(partner(engine, container))
+    else:
+        descriptor = namespaces.create()
+    undo.callback(os.close, descriptor)
+    return descriptor
+
+
+def partner(engine: Engine, container: Container) -> Container:
+    """Return the container whose network `container` shares; InvalidParameter, Conflict in Docker's words."""
+    reference = container.record.host_config.network_mode.partition(":")[2]
+    try:
+        other = find(engine, reference)
+    except NotFound as error:
+        raise InvalidParameter(f"cannot join network of a non running container: {reference}") from error
+    if other is container:
+        raise InvalidParameter("cannot join own network")
+    if not other.is_running:
+        raise Conflict(f"cannot join network of a non running container: {other.id}")
+    return other
+
+
+def open_namespace(container: Container) -> int:
+    """Return a descriptor of a running container's network namespace."""
+    try:
+        return os.open(f"/proc/{container.state.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise Conflict(f"container {container.id} is not running") from error
+
+
+def running_namespace(container: Container, undo: ExitStack) -> int:
+    """Return the descriptor of a running container's network namespace, closed by `undo`."""
+    descriptor = open_namespace(container)
+    undo.callback(os.close, descriptor)
+    return descriptor
+
+
+def in_order(engine: Engine, container: Container, made: dict[str, Endpoint]) -> dict[str, Endpoint]:
+    """Return endpoints with the one first that has the default route."""
+    given = container.record.networking.endpoints_config or {}
+
+    def rank(identifier: str) -> tuple[int, bool, str]:
+        record = engine.networks.find(identifier)
+        asked = given.get(record.name) or given.get(record.id) or EndpointConfig()
+        return -asked.gw_priority, record.internal, record.name
+
+    return {identifier: made[identifier] for identifier in sorted(made, key=rank)}
+
+
+def plug_all(engine: Engine, container: Container, descriptor: int, failed: ExitStack) -> dict[str, Endpoint]:
+    """Give the namespace an interface for each network of the container; `failed` takes them back."""
+    wanted = container.record.networking.endpoints_config or {}
+    found: dict[str, Endpoint] = {}
+    networks = [(find_network(engine, name), asked or EndpointConfig()) for name, asked in wanted.items()]
+    bridged = [(record, asked) for record, asked in networks if is_bridged(record)]
+    # The first of them has the default route, as the older fields of inspect and Docker's order have it.
+    bridged.sort(key=lambda pair: (-pair[1].gw_priority, pair[0].internal, pair[0].name))
+    leader = next((record.id for record, _ in bridged if not record.internal), "")
+    for record, asked in bridged:
+        made = reserve(engine, record, asked, f"eth{len(found)}", failed)
+        gateways = [made.gateway, made.ipv6_gateway] if record.id == leader else []
+        publishes = any(True for _ in publishing.wanted(container))
+        plug(engine, record, made, descriptor, [gateway for gateway in gateways if gateway], publishes)
+        found[record.id] = made
+    return found
+
+
+def find_network(engine: Engine, reference: str) -> NetworkRecord:
+    """Return a network for a start: one that is gone meanwhile is no NotFound, which means another thing."""
+    try:
+        return engine.networks.find(reference)
+    except NotFound as error:
+        raise MinidockError(str(error)) from error
+
+
+def is_bridged(record: NetworkRecord) -> bool:
+    """Whether the network has a bridge: not `host`, not `none`, not the default network without one."""
+    return record.driver == "bridge" and record.bridge not in ("", "none")
+
+
+def reserve(
+    engine: Engine, record: NetworkRecord, asked: EndpointConfig, interface: str, failed: ExitStack
+) -> Endpoint:
+    """Make the network ready and choose the endpoint's addresses; `failed` takes them back."""
+    networks = engine.networks
+    with networks.lock:
+        record = networks.with_subnets(record)
+        networks.make(record)
+        identifier = ids.random_id()
+        made = Endpoint(
+            network_id=record.id,
+            endpoint_id=identifier,
+            link=f"veth{identifier[:8]}",
+            interface=interface,
+            mac_address=asked.mac_address,
+        )
+        wanted = asked.ipam_config
+        for pool in networks.pools(record):
+            text = "" if wanted is None else wanted.ipv4_address
+            if pool.subnet.version == 6:
+                text = "" if wanted is None else wanted.ipv6_address
+            address = _address(pool, text, made)
+            if address is None:
+                continue
+            failed.callback(_give_back, engine, pool, address)
+            gateway = "" if record.internal else str(pool.gateway or "")
+            if address.version == 4:
+                made.ip_address, made.ip_prefix_len = str(address), pool.subnet.prefixlen
+                made.gateway = gateway
+            else:
+                made.ipv6_address, made.ipv6_prefix_len = str(address), pool.subnet.prefixlen
+                made.ipv6_gateway = gateway
+        first = made.ip_address or made.ipv6_address
+        made.mac_address = made.mac_address or mac_of(parse_address(first))
+        return made
+
+
+def plug(
+    engine: Engine,
+    record: NetworkRecord,
+    made: Endpoint,
+    descriptor: int,
+    gateways: list[str],
+    publishes: bool,
+) -> None:
+    """Make the veth pair of a reserved endpoint; a bridge that somebody has removed is made again, once."""
+    addresses = [f"{made.ip_address}/{made.ip_prefix_len}"] if made.ip_address else []
+    addresses += [f"{made.ipv6_address}/{made.ipv6_prefix_len}"] if made.ipv6_address else []
+    mtu = engine.networks.mtu(record)
+    wanted = endpoint.Interface(
+        made.interface, made.link, record.bridge, made.mac_address, addresses, mtu, gateways, publishes
+    )
+    try:
+        endpoint.plug(descriptor, wanted)
+    except OSError as error:
+        if error.filename != record.bridge:
+            raise
+        engine.networks.make_again(record)
+        endpoint.plug(descriptor, wanted)
+
+
+def forget_connections(made: Endpoint) -> None:
+    """Delete the endpoint's tracked connections: the next owner of its address must not inherit them."""
+    for address in (made.ip_address, made.ipv6_address):
+        try:
+            if address:
+                conntrack.forget(address)
+        except OSError as error:
+            log.debug("connections of %s are left to expire: %s", address, error)
+
+
+def give_back(engine: Engine, endpoints: list[Endpoint]) -> None:
+    """Return the addresses of endpoints to their pools."""
+    with engine.networks.lock:
+        for made in endpoints:
+            try:
+                pools = engine.networks.pools(engine.networks.find(made.network_id))
+            except MinidockError:
+                continue  # the network is gone, and its pools with it
+            for pool in pools:
+                for text in (made.ip_address, made.ipv6_address):
+                    if text and parse_address(text) in pool.subnet:
+                        pool.release(parse_address(text))
+
+
+def publish_event(engine: Engine, container: Container, network_id: str, action: str) -> None:
+    """Tell who listens that the container has come into a network, or left it."""
+    try:
+        record = engine.networks.find(network_id)
+    except MinidockError:
+        return
+    attributes = {"container": container.id, "name": record.name, "type": record.driver}
+    engine.events.publish("network", action, record.id, attributes)
+
+
+def views(engine: Engine, container: Container) -> dict[str, EndpointConfig]:
+    """Return the container's endpoints by network name, as inspect shows them."""
+    found = {}
+    for name, asked in (container.record.networking.endpoints_config or {}).items():
+        view = msgspec.structs.replace(asked or EndpointConfig())
+        try:
+            record = engine.networks.find(name)
+        except MinidockError:
+            found[name] = view
+            continue
+        view.network_id = record.id
+        made = container.state.endpoints.get(record.id)
+        if made is not None:
+            view.endpoint_id, view.mac_address = made.endpoint_id, made.mac_address
+            view.ip_address, view.ip_prefix_len, view.gateway = (
+                made.ip_address, made.ip_prefix_len, made.gateway,
+            )  # fmt: skip
+            view.global_ipv6_address, view.global_ipv6_prefix_len = made.ipv6_address, made.ipv6_prefix_len
+            view.ipv6_gateway = made.ipv6_gateway
+        if record.name not in ("bridge", "host", "none"):
+            view.dns_names = dns_names(container, view)
+        found[record.name] = view
+    return found
+
+
+def dns_names(container: Container, view: EndpointConfig) -> list[str]:
+    """Return the names by which the container is known in a user-defined network."""
+    hostname = container.record.config.hostname
+    named = [container.name, *(view.aliases or ()), ids.short(container.id), hostname]
+    return list(dict.fromkeys(name for name in named if name))
+
+
+def _address(pool: Pool, wanted: str, made: Endpoint) -> Address | None:
+    """Return the wanted address of the pool, or its next one; None when this family has one already."""
+    if made.ip_address if pool.subnet.version == 4 else made.ipv6_address:
+        return None
+    if not wanted:
+        return pool.allocate()
+    address = parse_address(wanted)
+    if address not in pool.subnet:
+        raise InvalidParameter(f"no configured subnet contains IP address {address}")
+    pool.take(address)
+    return address
+
+
+def _give_back(engine: Engine, pool: Pool, address: Address) -> None:
+    with engine.networks.lock:
+        pool.release(address)

@@ -1,0 +1,97 @@
+"""Whether what is asked of a container's network makes sense, in Docker's words.
+
+Whether a network exists is asked at the start: it may be made after the container. Docker Engine API v1.50;
+the sentences are moby's.
+"""
+
+import re
+
+from minidock.engine.model import ContainerConfig, EndpointConfig, HostConfig, NetworkingConfig
+from minidock.errors import InvalidParameter
+from minidock.network.addresses import parse_address
+
+NOT_USER_DEFINED = frozenset({"", "default", "bridge", "host", "none"})
+_MAC = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
+_PORT = re.compile(r"(\d{1,5})(-\d{1,5})?(/(tcp|udp|sctp))?")
+
+
+def check(config: ContainerConfig, host: HostConfig, networking: NetworkingConfig) -> None:
+    """Raise InvalidParameter for modes, endpoints and ports that cannot be."""
+    mode = host.network_mode
+    if mode.startswith("container:"):
+        if mode == "container:":
+            raise InvalidParameter("invalid container format container:<name|id>")
+        _check_shared(config, host)
+    elif not re.fullmatch(r"[\w][\w .:@+-]*", mode or "default"):
+        raise InvalidParameter(f"invalid network mode: {mode!r}")
+    if mode == "host" and host.links:
+        raise InvalidParameter(
+            "conflicting options: host type networking can't be used with links. "
+            "This would result in undefined behavior"
+        )
+    if config.mac_address and not _MAC.fullmatch(config.mac_address):
+        raise InvalidParameter(f"invalid MAC address: {config.mac_address}")
+    for name, endpoint in (networking.endpoints_config or {}).items():
+        if endpoint is not None:
+            check_endpoint(name, endpoint)
+    for port, bindings in (host.port_bindings or {}).items():
+        if not _PORT.fullmatch(port):
+            raise InvalidParameter(f"invalid port specification: {port!r}")
+        for binding in bindings or ():
+            _check_binding(binding.host_ip, binding.host_port)
+
+
+def check_endpoint(network: str, endpoint: EndpointConfig) -> None:
+    """Raise for an endpoint's addresses and names that cannot be, or not in this network."""
+    asked = endpoint.ipam_config
+    addresses = [] if asked is None else [asked.ipv4_address, asked.ipv6_address]
+    for text, version in zip(addresses, (4, 6), strict=False):
+        if text and parse_address(text).version != version:
+            raise InvalidParameter(f"invalid IPv{version} address: {text}")
+    if asked is not None and asked.link_local_ips:
+        raise InvalidParameter(f"link-local addresses are not supported: {', '.join(asked.link_local_ips)}")
+    if network in NOT_USER_DEFINED:
+        if any(addresses):
+            raise InvalidParameter(
+                "invalid config for network {}: invalid endpoint settings:\n"
+                "user specified IP address is supported on user defined networks only".format(
+                    "bridge" if network in ("", "default") else network
+                )
+            )
+        if endpoint.aliases:
+            raise InvalidParameter(
+                "invalid config for network {}: invalid endpoint settings:\n"
+                "network-scoped alias is supported only for containers in user defined networks".format(
+                    "bridge" if network in ("", "default") else network
+                )
+            )
+    if endpoint.mac_address and not _MAC.fullmatch(endpoint.mac_address):
+        raise InvalidParameter(f"invalid MAC address: {endpoint.mac_address}")
+
+
+def _check_shared(config: ContainerConfig, host: HostConfig) -> None:
+    for given, what in (
+        (config.hostname, "hostname and the network mode"),
+        (
+            host.links,
+            "container type network can't be used with links. This would result in undefined behavior",
+        ),
+        (host.dns, "dns and the network mode"),
+        (host.extra_hosts, "custom host-to-IP mapping and the network mode"),
+        (config.mac_address, "mac-address and the network mode"),
+        (
+            host.port_bindings or host.publish_all_ports,
+            "port publishing and the container type network mode",
+        ),
+        (config.exposed_ports, "port exposing and the container type network mode"),
+    ):
+        if given:
+            raise InvalidParameter(f"conflicting options: {what}")
+
+
+def _check_binding(address: str, ports: str) -> None:
+    if address:
+        parse_address(address)
+    match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", ports) if ports else None
+    if ports and (not match or not int(match[1]) <= int(match[2] or match[1]) <= 65535):
+        raise InvalidParameter(f"invalid port specification: {ports!r}")

@@ -1,0 +1,130 @@
+"""A container's network over one run: made before the start, found again by a new engine, given back.
+
+What a start has taken is in state.json before the container is made, so a daemon that is killed finds it
+again. Links are not taken away at the end: they go with the namespace, that is with the last process in it;
+only where another container has joined it they are removed by name.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from minidock.engine import endpoints, etc_files, links, name_service, publishing
+from minidock.engine.containers import Container
+from minidock.engine.model import Endpoint
+from minidock.errors import MinidockError
+from minidock.network import endpoint
+from minidock.network.addresses import parse_address
+
+if TYPE_CHECKING:
+    from minidock.engine.engine import Engine
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The network of a run: namespaces to join by name, and host ports held for it."""
+
+    namespaces: dict[str, int]
+    ports: list[publishing.Bound]
+
+
+def prepare(engine: Engine, container: Container, undo: ExitStack, failed: ExitStack) -> Prepared:
+    """Make the network of a run, record it, and write hosts, hostname and resolv.conf.
+
+    `undo` closes descriptors in any case, `failed` takes everything back when the start fails.
+    """
+    descriptor = endpoints.namespace(engine, container, undo)
+    ports: list[publishing.Bound] = []
+    if descriptor >= 0 and not container.record.host_config.network_mode.startswith("container:"):
+        made = endpoints.plug_all(engine, container, descriptor, failed)
+        main = publishing.main_endpoint(made)
+        if main is not None:
+            ports = publishing.publish(engine, container, main, failed, undo)
+        if made:
+            name_service.open_zone(engine, container, descriptor, made, failed)
+            failed.callback(container.change, endpoints={}, ports={})
+            container.change(endpoints=made, ports=publishing.bindings(ports))
+    write_names(engine, container)
+    return Prepared({} if descriptor < 0 else {"network": descriptor}, ports)
+
+
+def write_names(engine: Engine, container: Container) -> None:
+    """Write the container's hosts, hostname and resolv.conf for the endpoints it has now."""
+    made = container.state.endpoints
+    main = publishing.main_endpoint(made)
+    names = etc_files.Names(
+        own=[text for one in made.values() for text in (one.ip_address, one.ipv6_address) if text],
+        linked=links.hosts(engine, container),
+        gateway=main.gateway or main.ipv6_gateway if main is not None else "",
+        embedded=name_service.is_served(engine, container, made),
+    )
+    etc_files.write(container.record, container.directory, names)
+
+
+def etc_directory(engine: Engine, container: Container) -> str:
+    """Return where the container's hosts, hostname and resolv.conf lie: with the network's owner."""
+    if container.record.host_config.network_mode.startswith("container:"):
+        return endpoints.partner(engine, container).directory
+    return container.directory
+
+
+def started(engine: Engine, container: Container) -> None:
+    """Tell who needs to know that the container is in its networks now."""
+    for network_id in container.state.endpoints:
+        endpoints.publish_event(engine, container, network_id, "connect")
+    for other in links.linked_from(engine, container):
+        write_names(engine, other)
+
+
+def resume(engine: Engine, container: Container) -> None:
+    """The container runs since before this engine: note what it has, and make the rules that it needs."""
+    for made in container.state.endpoints.values():
+        try:
+            record = engine.networks.find(made.network_id)
+            with engine.networks.lock:
+                for pool in engine.networks.pools(record):
+                    for text in (made.ip_address, made.ipv6_address):
+                        if text and parse_address(text) in pool.subnet:
+                            pool.occupy(parse_address(text))
+                engine.networks.make(record)
+        except MinidockError as error:
+            engine.problems.append(f"container {container.id}: {error}")
+    if container.state.endpoints:
+        try:
+            engine.networks.firewall.publish(publishing.published(container))
+        except OSError as error:
+            engine.problems.append(f"container {container.id}: its ports are not published: {error}")
+        name_service.resume(engine, container)
+
+
+def release(engine: Engine, container: Container) -> None:
+    """Give back what the container's last run had; the caller records that it has nothing. Never raises."""
+    found = container.state.endpoints
+    if not found:
+        return
+    engine.name_server.forget(container.id)
+    engine.networks.firewall.unpublish(publishing.published(container))
+    for made in found.values():
+        endpoints.forget_connections(made)
+    endpoints.give_back(engine, list(found.values()))
+    if any(
+        other.record.host_config.network_mode.startswith("container:") and other.is_running
+        for other in list(engine.containers.values())
+    ):
+        threading.Thread(target=_unplug, args=(list(found.values()),), daemon=True).start()
+    for made in found.values():
+        endpoints.publish_event(engine, container, made.network_id, "disconnect")
+
+
+def _unplug(made: list[Endpoint]) -> None:
+    for one in made:
+        try:
+            endpoint.unplug(one.link)
+        except OSError as error:
+            log.warning("cannot remove the link %s: %s", one.link, error)

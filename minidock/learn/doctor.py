@@ -1,0 +1,259 @@
+"""Is this machine fit for minidock? The kernel itself is asked, and every "no" comes with a remedy.
+
+Cause near symptom: what is missing here shows later as an EINVAL or an ENOSYS far from its reason.
+"""
+
+import ctypes.util
+import errno
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from minidock.kernel import cgroups, libc, mounts, namespaces
+
+GOOD, NOTE, BAD = "ok", "note", "BAD"
+_NEEDED_CALLS = (
+    "pidfd_open",
+    "close_range",
+    "openat2",
+    "open_tree",
+    "move_mount",
+    "fsopen",
+    "fsmount",
+    "mount_setattr",
+)
+_NO_SUCH_DESCRIPTOR = -1
+_CONTROLLERS = ("memory", "cpu", "pids", "devices", "freezer", "cpuset", "blkio")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One answer: `mend` says what to do about a BAD or a NOTE."""
+
+    verdict: str
+    subject: str
+    seen: str
+    mend: str = ""
+
+
+def examine() -> list[Finding]:
+    """Ask all questions. An examination that fails itself is a BAD finding, not a crash."""
+    findings: list[Finding] = []
+    for question in QUESTIONS:
+        try:
+            findings += question()
+        except OSError as error:
+            findings.append(
+                Finding(
+                    BAD, question.__name__.strip("_"), str(error), "report this: doctor expected an answer"
+                )
+            )
+    return findings
+
+
+def _machine() -> Iterator[Finding]:
+    kernel, architecture = platform.release(), platform.machine()
+    known = architecture in libc.NUMBERS
+    yield Finding(
+        GOOD if known else BAD,
+        "kernel",
+        f"Linux {kernel} on {architecture}",
+        "" if known else f"minidock knows the system calls of {', '.join(libc.NUMBERS)}",
+    )
+    missing = [name for name in _NEEDED_CALLS if not _exists(name)]
+    yield Finding(
+        BAD if missing else GOOD,
+        "system calls",
+        f"missing: {', '.join(missing)}" if missing else "those of Linux 5.12 are there",
+        "use a kernel of 5.12 or later, and no seccomp filter around this shell" if missing else "",
+    )
+    version = platform.python_version()
+    good = sys.version_info >= (3, 11)
+    yield Finding(
+        GOOD if good else BAD, "python", version, "" if good else "minidock needs Python 3.11 or later"
+    )
+
+
+def _exists(name: str) -> bool:
+    """Make the call with arguments that cannot do anything."""
+    try:
+        libc.syscall(name, _NO_SUCH_DESCRIPTOR, None, 0, 0)
+    except OSError as error:
+        return error.errno != errno.ENOSYS
+    return True
+
+
+def _rights() -> Iterator[Finding]:
+    root = os.geteuid() == 0
+    yield Finding(
+        GOOD if root else NOTE,
+        "rights",
+        "root" if root else f"user {os.geteuid()}",
+        "" if root else "the engine and the graders need root: use sudo (this report sees more then, too)",
+    )
+    if root:
+        mask = next(
+            line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff")
+        )
+        admin = int(mask.split()[1], 16) >> 21 & 1
+        yield Finding(
+            GOOD if admin else BAD,
+            "capabilities",
+            mask,
+            ""
+            if admin
+            else "CAP_SYS_ADMIN is missing: this is a container; run it with --privileged, or in a VM",
+        )
+
+
+def _surroundings() -> Iterator[Finding]:
+    release = platform.release().lower()
+    container = os.path.exists("/.dockerenv") or os.path.exists("/run/.containerenv")
+    container = container or os.path.exists("/run/systemd/container")
+    if "microsoft" in release:
+        yield Finding(
+            NOTE, "machine", "WSL", "WSL 2 works; with WSL 1 there is no Linux kernel: wsl --set-version"
+        )
+    elif container:
+        yield Finding(NOTE, "machine", "there are marks of a container", "works if privileged; else use a VM")
+    else:
+        product = Path("/sys/class/dmi/id/product_name")
+        kind = product.read_text().strip() if product.exists() else "unknown hardware"
+        yield Finding(GOOD, "machine", kind)
+
+
+def _namespaces() -> Iterator[Finding]:
+    missing = [
+        name for name, kind in namespaces.NAMES.items() if not os.path.exists(f"/proc/self/ns/{kind.file}")
+    ]
+    essential = [name for name in missing if name not in ("time", "user", "cgroup")]
+    yield Finding(
+        BAD if essential else NOTE if missing else GOOD,
+        "namespaces",
+        f"missing: {', '.join(missing)}" if missing else ", ".join(namespaces.NAMES),
+        "use a kernel with CONFIG_NAMESPACES and all its kinds" if missing else "",
+    )
+
+
+def _cgroups() -> Iterator[Finding]:
+    try:
+        hierarchy = cgroups.hierarchy()
+    except OSError as error:
+        yield Finding(BAD, "cgroups", str(error), "mount -t cgroup2 none /sys/fs/cgroup")
+        return
+    if hierarchy.version == 2:
+        root = Path(hierarchy.mounts[cgroups.UNIFIED])
+        found = (root / "cgroup.controllers").read_text().split()
+        missing = [name for name in ("memory", "cpu", "pids") if name not in found]
+        mend = "boot with cgroup_enable=memory, or let systemd delegate the controllers" if missing else ""
+    else:
+        found = [name for name in hierarchy.mounts if not name.startswith("name=")]
+        missing = [name for name in _CONTROLLERS if name not in found]
+        mend = f"mount -t cgroup -o {missing[0]} none /sys/fs/cgroup/{missing[0]}" if missing else ""
+    seen = f"version {hierarchy.version}: {', '.join(found)}"
+    yield Finding(
+        BAD if missing else GOOD, "cgroups", seen + (f"; missing {missing}" if missing else ""), mend
+    )
+
+
+def _overlay() -> Iterator[Finding]:
+    there = "overlay" in Path("/proc/filesystems").read_text()
+    yield Finding(
+        GOOD if there else BAD,
+        "overlayfs",
+        "in /proc/filesystems" if there else "not in /proc/filesystems",
+        "" if there else "modprobe overlay",
+    )
+
+
+def _mounts() -> Iterator[Finding]:
+    root = next(mount for mount in mounts.mountinfo() if mount.target == "/")
+    kind = "shared" if root.shared else "private"
+    yield Finding(GOOD, "mount tree", f"/ is {kind} ({root.fstype})")
+    if root.fstype == "rootfs":
+        yield Finding(NOTE, "pivot_root", "/ is an initramfs", "containers enter their root by chroot here")
+
+
+def _libraries() -> Iterator[Finding]:
+    for name, package, why in (
+        ("seccomp", "libseccomp2", "containers run without their system call filter"),
+        ("nftables", "libnftables1", "ports cannot be published"),
+    ):
+        found = ctypes.util.find_library(name)
+        yield Finding(
+            GOOD if found else BAD,
+            f"lib{name}",
+            found or f"not found: {why}",
+            "" if found else f"apt-get install {package}",
+        )
+
+
+def _programs() -> Iterator[Finding]:
+    docker = shutil.which("docker")
+    yield Finding(
+        GOOD if docker else NOTE,
+        "docker client",
+        docker or "not on PATH",
+        "" if docker else "any docker client drives minidock; ./demo unpacks one, minidock's own needs none",
+    )
+    box = next((path for path in ("/bin/busybox", "/usr/bin/busybox") if os.path.exists(path)), "")
+    yield Finding(
+        GOOD if box else NOTE,
+        "busybox",
+        box or "not found: the image hostbox is made from your own shell and tools",
+        "" if box else "apt-get install busybox-static",
+    )
+
+
+def _network() -> Iterator[Finding]:
+    path = Path("/proc/sys/net/ipv4/ip_forward")
+    on = path.exists() and path.read_text().strip() == "1"
+    yield Finding(
+        GOOD if on else NOTE,
+        "forwarding",
+        "on" if on else "off",
+        "" if on else "the engine turns it on for its bridge",
+    )
+    names = Path("/proc/net/ip_tables_names")
+    if names.exists() and os.access(names, os.R_OK) and "filter" in names.read_text():
+        yield Finding(
+            NOTE,
+            "iptables-legacy",
+            "its table `filter` is loaded and can drop what nftables accepts",
+            "iptables-legacy -I FORWARD -i minidock0 -j ACCEPT; "
+            "iptables-legacy -I FORWARD -o minidock0 -j ACCEPT",
+        )
+
+
+QUESTIONS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    _machine,
+    _rights,
+    _surroundings,
+    _namespaces,
+    _cgroups,
+    _overlay,
+    _mounts,
+    _libraries,
+    _programs,
+    _network,
+)
+
+
+def report() -> int:
+    """Print all findings; return 1 when one is BAD."""
+    findings = examine()
+    for finding in findings:
+        print(f"{finding.verdict:5} {finding.subject:16} {finding.seen}")
+        if finding.mend:
+            print(f"{'':22} -> {finding.mend}")
+    bad = sum(finding.verdict == BAD for finding in findings)
+    print(
+        f"\n{len(findings)} questions, {bad} to mend before minidock can run."
+        if bad
+        else "\nminidock can run here."
+    )
+    return 1 if bad else 0

@@ -1,0 +1,84 @@
+"""The learner's own folder: one file a chapter, and a small record of how far they are.
+
+What is in it is the learner's work, so nothing here ever overwrites a chapter's file. Under sudo the files
+belong to the person behind it.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from minidock import atomic
+from minidock.errors import Conflict, Damaged, NotFound
+from minidock.learn import source
+from minidock.learn.chapters import Chapter
+from minidock.learn.piece import Piece
+
+RECORD = "progress.json"
+
+
+class Folder:
+    """The folder at `path`; it need not exist yet."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def file(self, chapter: Chapter) -> Path:
+        """Return the place of the learner's file for a chapter."""
+        return self.path / f"{chapter.name}.py"
+
+    def start(self, chapter: Chapter) -> Path:
+        """Write the start file; Conflict when the chapter has been started."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._give_away(self.path)
+        path = self.file(chapter)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        except FileExistsError:
+            raise Conflict(
+                f"{path} is there already and stays as it is (move it away to start afresh)"
+            ) from None
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(source.start(chapter))
+        self._give_away(path)
+        return path
+
+    def piece(self, chapter: Chapter) -> Piece:
+        """Return the learner's file; NotFound when the chapter has not been started."""
+        path = self.file(chapter)
+        try:
+            return Piece(str(path), path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise NotFound(f"{path} is not there: minidock learn start {chapter.number} writes it") from None
+
+    def has_started(self, chapter: Chapter) -> bool:
+        return self.file(chapter).exists()
+
+    def record(self, chapter: Chapter) -> dict[str, Any]:
+        """Return what is remembered of a chapter: passed, hints, predicted, broken."""
+        found: dict[str, Any] = self._records().get(str(chapter.number), {})
+        return found
+
+    def remember(self, chapter: Chapter, **facts: Any) -> None:
+        """Add facts to a chapter's record."""
+        records = self._records()
+        records[str(chapter.number)] = {**records.get(str(chapter.number), {}), **facts}
+        self.path.mkdir(parents=True, exist_ok=True)
+        atomic.write_state(str(self.path / RECORD), atomic.to_json(records))
+        self._give_away(self.path / RECORD)
+
+    def _records(self) -> dict[str, dict[str, Any]]:
+        path = self.path / RECORD
+        try:
+            found: dict[str, dict[str, Any]] = json.loads(path.read_text())
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise Damaged(f"{path} cannot be read ({error}): remove it, only the score is lost") from None
+        return found
+
+    def _give_away(self, path: Path) -> None:
+        """Let the person behind sudo own what was written in their home."""
+        if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdecimal():
+            os.chown(path, int(os.environ["SUDO_UID"]), int(os.environ.get("SUDO_GID", "-1")))

@@ -1,0 +1,44 @@
+"""Verdicts for a reader's eyes: what held, and for what did not: expected, seen, where to look."""
+
+import sys
+import textwrap
+from collections.abc import Sequence
+from typing import TextIO
+
+from minidock.learn.chapters import Chapter
+from minidock.learn.grade import Result
+
+WIDTH = 108
+
+
+def heading(chapter: Chapter) -> str:
+    return f"Chapter {chapter.number}, {chapter.title}: {chapter.question}"
+
+
+def tell(result: Result, out: TextIO | None = None) -> None:
+    """Print one verdict."""
+    out = out or sys.stdout
+    out.write(f"  {'ok  ' if result.passed else 'FAIL'}  {result.about}\n")
+    if result.passed:
+        return
+    for word, text in (("expected", result.expected), ("seen", result.seen), ("look", result.look)):
+        if text:
+            out.write(wrapped(f"{word:9}", text) + "\n")
+    if result.printed.strip():
+        out.write(wrapped("printed  ", result.printed.strip()[-800:]) + "\n")
+
+
+def summary(results: Sequence[Result]) -> str:
+    passed = sum(result.passed for result in results)
+    return f"{passed} of {len(results)} checks hold"
+
+
+def wrapped(head: str, text: str) -> str:
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=" " * 8 + head,
+        subsequent_indent=" " * (8 + len(head)),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

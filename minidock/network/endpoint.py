@@ -1,0 +1,118 @@
+"""An endpoint: one container's place in one network, a veth pair whose one end lies in its namespace.
+
+The host's end is a port of the bridge. It needs no undo when the container dies: a veth pair goes with either
+of its ends, and the container's end goes with its namespace. veth(4), rtnetlink(7).
+"""
+
+import errno
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from minidock.network import links, namespaces
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What a container is to have: `name` inside, `link` on the host, "address/prefix" texts.
+
+    `gateways` (at most one a family) get the default routes. With `hairpin` the bridge sends frames back to
+    where they came from: so a container reaches its own published port where bridge-nf-call-iptables is 1.
+    """
+
+    name: str
+    link: str
+    bridge: str
+    mac: str
+    addresses: Sequence[str]
+    mtu: int = 1500
+    gateways: Sequence[str] = ()
+    hairpin: bool = False
+
+
+@dataclass(frozen=True)
+class Route:
+    """A default route: by way of `gateway`, out of `interface`."""
+
+    gateway: str
+    interface: str
+
+
+def plug(namespace: int, interface: Interface) -> None:
+    """Make the veth pair and give the container's end its addresses; OSError, with nothing left behind."""
+    try:
+        bridge = socket.if_nametoindex(interface.bridge)
+    except OSError as error:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), interface.bridge) from error
+    with links.talking() as route:
+        route.link(
+            "add",
+            ifname=interface.link,
+            kind="veth",
+            mtu=interface.mtu,
+            master=bridge,
+            state="up",
+            peer={
+                "ifname": interface.name,
+                "address": interface.mac,
+                "mtu": interface.mtu,
+                "net_ns_fd": namespace,
+            },
+        )
+        if interface.hairpin:
+            route.brport("set", index=socket.if_nametoindex(interface.link), mode=1)
+    try:
+        namespaces.inside(namespace, lambda: _configure(interface))
+    except BaseException:
+        unplug(interface.link)
+        raise
+
+
+def unplug(link: str) -> None:
+    """Remove the pair by its host end; does nothing when it is gone, as it is when the namespace was."""
+    try:
+        with links.talking() as route:
+            for index in route.link_lookup(ifname=link):
+                route.link("del", index=index)
+    except OSError as error:
+        if error.errno != errno.ENODEV:
+            raise
+
+
+def set_default_routes(namespace: int, wanted: Sequence[Route]) -> None:
+    """Replace the default routes of the namespace by `wanted` (at most one a family)."""
+
+    def change() -> None:
+        with links.talking() as route:
+            for family in (links.AF_INET, links.AF_INET6):
+                route.flush_routes(family=family, dst_len=0, table=links.RT_TABLE_MAIN, type=1)
+            for one in wanted:
+                index = socket.if_nametoindex(one.interface)
+                default = "::/0" if ":" in one.gateway else "0.0.0.0/0"
+                route.route("add", dst=default, gateway=one.gateway, oif=index)
+
+    namespaces.inside(namespace, change)
+
+
+def _configure(interface: Interface) -> None:
+    has_ipv6 = any(":" in address for address in interface.addresses)
+    index = socket.if_nametoindex(interface.name)
+    if not has_ipv6:
+        _without_ipv6(interface.name)
+    with links.talking() as route:
+        for text in interface.addresses:
+            address, _, prefix = text.partition("/")
+            quick = {"flags": links.IFA_F_NODAD} if ":" in address else {}
+            route.addr("add", index=index, address=address, prefixlen=int(prefix), **quick)
+        route.link("set", index=index, state="up")
+        for gateway in interface.gateways:
+            default = "::/0" if ":" in gateway else "0.0.0.0/0"
+            route.route("add", dst=default, gateway=gateway, oif=index)
+
+
+def _without_ipv6(name: str) -> None:
+    """Keep a link-local address away from a network without IPv6; a kernel without IPv6 has no such file."""
+    path = f"net/ipv6/conf/{name}/disable_ipv6"
+    if os.path.exists(f"/proc/sys/{path}"):
+        links.set_sysctl(path, "1")

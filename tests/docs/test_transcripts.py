@@ -1,0 +1,154 @@
+"""Every console block of the pages is run as it stands, in the order of its page, on an engine of its own."""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from docs.made import commands_2014, served, transcript
+from docs.made.transcript import Block
+from setup.stage import Stage
+from tests.transcript import Ids, agrees, run, typed
+
+PAGES = transcript.pages()
+# What `docker help` of 0.10 lists.
+ALL_32 = set(
+    "attach build commit cp diff events export history images import info inspect kill load login logs port ps "
+    "pull push restart rm rmi run save search start stop tag top version wait".split()
+)
+
+
+@pytest.fixture(scope="session")
+def minidock(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a `minidock` of this checkout."""
+    program = tmp_path_factory.mktemp("bin") / "minidock"
+    body = "import sys\nfrom minidock.cli.main import main\nsys.exit(main())\n"
+    program.write_text(f"#!{sys.executable} -I\n{body}")
+    program.chmod(0o755)
+    return str(program)
+
+
+@pytest.fixture(scope="module")
+def stage_of_commands(minidock: str, docker_clients: list[str]) -> Iterator[Stage]:
+    """One engine for the examples of all commands: each removes what it made."""
+    assert docker_clients, "./test unpacks a docker client"
+    with Stage(minidock, docker_clients[0]) as engine:
+        run("minidock run --rm hostbox true", engine.environment(), "/")
+        yield engine
+
+
+@pytest.fixture
+def stage(minidock: str, docker_clients: list[str]) -> Iterator[Stage]:
+    """Start an engine of this checkout, in which `sudo` means nothing: the tests are root already."""
+    assert docker_clients, "./test unpacks a docker client"
+    with Stage(minidock, docker_clients[0]) as engine:
+        sudo = engine.directory / "bin" / "sudo"
+        sudo.write_text('#!/bin/sh\nexec "$@"\n')
+        sudo.chmod(0o755)
+        yield engine
+
+
+def perform(blocks: list[Block], stage: Stage, directory: Path) -> int:
+    """Run the blocks that this version serves; return how many commands that were."""
+    ids, count = Ids(), 0
+    environment = stage.environment()
+    for block in blocks:
+        if block.missing:
+            continue
+        where = f"{block.page}:{block.line}"
+        for command, expected in transcript.steps(block.text):
+            count += 1
+            line = ids.translate(command)
+            if block.is_terminal:
+                words = re.findall(r"^/ # ?(.*)$", expected, re.MULTILINE)
+                shown = typed(line, [ids.translate(word) for word in words], environment, str(directory))
+                expected = re.sub(r"^/ # (\^[A-Z])+$", "/ # ", expected, flags=re.MULTILINE)
+            else:
+                shown = run(line, environment, str(directory))
+            assert agrees(expected, shown, ids), f"{where}\n$ {line}\n{shown}\nbut the page shows\n{expected}"
+    return count
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[path.name for path in PAGES])
+def test_a_page_shows_what_really_happens(page: Path, stage: Stage, tmp_path: Path) -> None:
+    blocks = transcript.blocks(page)
+    assert perform(blocks, stage, tmp_path) or all(block.missing for block in blocks)
+
+
+@pytest.mark.parametrize("command", commands_2014.load(), ids=lambda command: command.name)
+def test_a_command_of_2014_does_what_its_row_shows(
+    command: commands_2014.Command, stage_of_commands: Stage, tmp_path: Path
+) -> None:
+    examples = command.blocks()
+    assert examples or "registry" in command.needs or not command.is_served, "what works has an example"
+    done = perform(examples, stage_of_commands, tmp_path)
+    assert done or not command.is_served or not examples
+    assert run("docker ps -a -q", stage_of_commands.environment(), "/") == ""
+
+
+def test_all_32_commands_of_2014_are_there_with_their_forms_in_two_languages() -> None:
+    commands = commands_2014.load()
+    assert {command.name for command in commands} == ALL_32
+    for command in commands:
+        assert command.forms
+        assert all(form.startswith("docker ") and english and chinese for form, english, chinese in command.forms)
+        assert bool(command.today) == bool(command.today_zh), command.name
+
+
+def test_the_pages_are_found_and_most_of_their_blocks_are_run() -> None:
+    blocks = [block for page in PAGES for block in transcript.blocks(page)]
+    assert len(PAGES) >= 8
+    assert sum(not block.missing for block in blocks) > len(blocks) / 2
+
+
+def test_a_block_needs_only_what_some_table_knows() -> None:
+    blocks = [block for page in PAGES for block in transcript.blocks(page)]
+    blocks += [block for command in commands_2014.load() for block in command.blocks()]
+    for block in blocks:
+        assert isinstance(block.missing, list)
+    with pytest.raises(KeyError):
+        served.is_served("GET /no/such/route")
+
+
+def test_the_chinese_pages_have_the_same_examples() -> None:
+    for page in sorted((transcript.DOCS / "zh").glob("*.md")):
+        english = transcript.DOCS / page.name
+        if english.exists():
+            ours = [block.text for block in transcript.blocks(page)]
+            assert ours == [block.text for block in transcript.blocks(english)], page
+
+
+@pytest.mark.parametrize(
+    ("expected", "shown", "same"),
+    [
+        ("a  b\n", "a b\n", True),
+        ("a\n...\nz\n", "a\nb\nc\nz\n", True),
+        ("...\n", "anything\n", True),
+        ("Up 2 seconds\n", "Up About a minute\n", True),
+        ("4.26MB x\n", "1.99MB x\n", True),
+        (f"{'a' * 12}\n{'a' * 12}\n", f"{'b' * 12}\n{'b' * 12}\n", True),
+        (f"{'a' * 64}\n{'a' * 12}\n", f"{'b' * 64}\n{'b' * 12}\n", True),
+        (f"{'a' * 12}\n{'a' * 12}\n", f"{'b' * 12}\n{'c' * 12}\n", False),
+        (f"{'a' * 12}\n{'b' * 12}\n", f"{'c' * 12}\n{'c' * 12}\n", False),
+        ("a\n", "b\n", False),
+        ("a\n...\nz\n", "a\nb\n", False),
+        ("a [1]?\n", "a 1x\n", False),
+        ("\n", "a\n", False),
+        ("a\n", "a\nb\n", False),
+    ],
+)
+def test_output_is_compared_by_its_form(expected: str, shown: str, same: bool) -> None:
+    assert agrees(expected, shown) is same
+
+
+def test_a_command_uses_this_runs_id() -> None:
+    ids = Ids()
+    assert agrees("a" * 64 + "\n", "b" * 64 + "\n", ids)
+    assert ids.translate(f"docker start {'a' * 12} {'c' * 12}") == f"docker start {'b' * 12} {'c' * 12}"
+
+
+def test_a_here_document_belongs_to_its_command() -> None:
+    block = "$ cat <<'E'\n> one\n> E\none\n$ true\n"
+    assert transcript.steps(block) == [("cat <<'E'\none\nE", "one\n"), ("true", "")]

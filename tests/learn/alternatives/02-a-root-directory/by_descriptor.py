@@ -1,0 +1,40 @@
+"""A counter of depth, a root by its descriptor, an escape that holds the old root open."""
+
+import os
+
+from minidock.errors import InvalidParameter
+
+
+def split_name(name):
+    result, depth = [], 0
+    for part in name.split("/"):
+        if part in ("", "."):
+            continue
+        depth += -1 if part == ".." else 1
+        if depth < 0:
+            raise InvalidParameter(f"{name} leads out")
+        if part == "..":
+            del result[-1]
+        else:
+            result.append(part)
+    return result
+
+
+def enter_chroot(path):
+    root = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.chroot(path)
+        os.fchdir(root)
+    finally:
+        os.close(root)
+
+
+def escape():
+    inside = os.open("/", os.O_RDONLY)
+    os.mkdir("/jail")
+    os.chroot("/jail")
+    os.fchdir(inside)
+    os.close(inside)
+    for _ in range(1024):
+        os.chdir("..")
+    os.chroot(".")

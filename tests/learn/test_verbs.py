@@ -1,0 +1,215 @@
+"""`minidock learn` and `minidock doctor` from the command line, in a folder of their own."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from minidock.learn import breaking, chapters, source
+
+MINIDOCK = [sys.executable, "-c", "from minidock.cli.main import run_and_exit; run_and_exit()"]
+
+
+def learn(folder: Path, *words: str, given: str = "", home: bool = False) -> subprocess.CompletedProcess[str]:
+    verb, *rest = words
+    cut = rest.index("--") if "--" in rest else len(rest)
+    command = [*MINIDOCK, "learn", verb, *rest[:cut], "--folder", str(folder), *rest[cut:]]
+    return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+
+
+def solve(folder: Path, number: int) -> Path:
+    chapter = chapters.chapter(number)
+    path = folder / f"{chapter.name}.py"
+    folder.mkdir(exist_ok=True)
+    path.write_text(source.solution(chapter))
+    return path
+
+
+def test_the_list_shows_all_sixteen_chapters(tmp_path: Path) -> None:
+    answer = learn(tmp_path, "list")
+    assert answer.returncode == 0
+    assert [f"  {number:2}  " for number in range(17) if f"  {number:2}  " not in answer.stdout] == []
+    assert "not written yet" in answer.stdout
+
+
+def test_start_never_overwrites(tmp_path: Path) -> None:
+    assert learn(tmp_path, "start", "1").returncode == 0
+    path = tmp_path / "01-a-process.py"
+    assert "NotImplementedError" in path.read_text()
+    path.write_text("mine")
+    answer = learn(tmp_path, "start", "1")
+    assert answer.returncode == 1
+    assert "stays as it is" in answer.stderr
+    assert path.read_text() == "mine"
+
+
+def test_a_chapter_that_is_not_written_is_named(tmp_path: Path) -> None:
+    answer = learn(tmp_path, "start", "9")
+    assert answer.returncode == 1
+    assert "there is no chapter 9 yet (planned: pull)" in answer.stderr
+
+
+def test_check_fails_then_passes_and_the_list_knows(tmp_path: Path) -> None:
+    learn(tmp_path, "start", "1")
+    answer = learn(tmp_path, "check", "1")
+    assert answer.returncode == 1
+    assert "is not written yet" in answer.stdout
+    solve(tmp_path, 1)
+    answer = learn(tmp_path, "check")
+    assert answer.returncode == 0, answer.stdout
+    assert "11 of 11 checks hold" in answer.stdout
+    assert "passed" in learn(tmp_path, "list").stdout
+
+
+def test_check_is_cumulative_and_only_is_not(tmp_path: Path) -> None:
+    solve(tmp_path, 3)
+    learn(tmp_path, "start", "1")
+    learn(tmp_path, "start", "2")
+    answer = learn(tmp_path, "check", "3")
+    assert answer.returncode == 1
+    assert "Chapter 1," in answer.stdout
+    answer = learn(tmp_path, "check", "--only", "3")
+    assert answer.returncode == 0, answer.stdout
+    assert "Chapter 1," not in answer.stdout
+
+
+def test_what_was_not_started_cannot_be_graded(tmp_path: Path) -> None:
+    answer = learn(tmp_path, "check", "1")
+    assert answer.returncode == 1
+    assert "minidock learn start 1" in answer.stderr
+
+
+def test_hints_come_one_at_a_time_for_the_first_unwritten_function(tmp_path: Path) -> None:
+    learn(tmp_path, "start", "3")
+    for level in (1, 2, 3, 3):
+        answer = learn(tmp_path, "hint", "3")
+        assert answer.stdout.count("hint ") == level
+        assert answer.stdout.startswith("Step 1")
+    text = (tmp_path / "03-mounts.py").read_text()
+    (tmp_path / "03-mounts.py").write_text(text.replace("raise NotImplementedError", "pass", 1))
+    assert learn(tmp_path, "hint", "3").stdout.startswith("Step 2, hint 1")
+
+
+def test_diff_shows_the_engines_own(tmp_path: Path) -> None:
+    path = solve(tmp_path, 1)
+    assert "line by line" in learn(tmp_path, "diff", "1").stdout
+    path.write_text(path.read_text().replace("128 - code", "128 + code"))
+    assert "+    return code if code >= 0 else 128 - code" in learn(tmp_path, "diff", "1").stdout
+
+
+def test_watch_ends_when_everything_holds(tmp_path: Path) -> None:
+    learn(tmp_path, "start", "2")
+    command = [*MINIDOCK, "learn", "watch", "2", "--folder", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        seen = ""
+        while "waiting for" not in seen:
+            seen += watching.stdout.readline()
+        time.sleep(0.01)
+        solve(tmp_path, 2)
+        seen += watching.stdout.read()
+    assert watching.returncode == 0
+    assert "6 of 6 checks hold" in seen
+
+
+def test_predictions_are_scored(tmp_path: Path) -> None:
+    answer = learn(tmp_path, "predict", "1", given="a\nb\na\n")
+    assert answer.returncode == 0, answer.stderr
+    assert "3 of 3 predicted." in answer.stdout
+    answer = learn(tmp_path, "predict", "1", given="x\nb\nb\nb\n")
+    assert "1 of 3 predicted." in answer.stdout
+    record = json.loads((tmp_path / "progress.json").read_text())
+    assert record["1"]["predicted"] == "1/3"
+    assert learn(tmp_path, "predict", "1", given="").returncode == 1
+
+
+def test_break_shows_symptoms_and_scores_line_and_reason(tmp_path: Path) -> None:
+    answer = learn(tmp_path, "break", "1", "raw-wait-status", given="a\na\n")
+    assert answer.returncode == 0, answer.stderr
+    assert "exit_code" in answer.stdout
+    assert "Which line was changed?" in answer.stdout
+    assert " of 2." in answer.stdout
+
+
+@pytest.mark.parametrize("chapter", chapters.written(), ids=lambda chapter: chapter.name)
+def test_an_exercise_has_one_right_answer(chapter: chapters.Chapter) -> None:
+    for seed in range(20):
+        one = breaking.exercise(chapter, None, random.Random(seed))
+        assert len(set(one.lines)) == len(one.lines) > 1
+        assert len(set(one.whys)) == len(one.whys) > 1
+        scores = sorted(one.score(line, why) for line in one.lines for why in one.whys)
+        assert scores.count(2) == 1
+        assert one.mutant.changed_line() in source.solution(chapter)
+
+
+@pytest.mark.parametrize("number", [chapter.number for chapter in chapters.written()])
+def test_a_figure_is_drawn_from_a_live_sandbox(tmp_path: Path, number: int) -> None:
+    answer = learn(tmp_path, "figure", str(number))
+    assert answer.returncode == 0, answer.stderr
+    assert len(answer.stdout.splitlines()) > 2
+
+
+SHOWS = {
+    1: ("exit 3", (), "minidock.runtime.program:execute ran 1 times", 3),
+    2: ("true", (), "minidock.runtime.root:enter_chroot ran 1 times", 0),
+    3: ("cat /proc/self/mountinfo", (), "minidock.runtime.root:pivot ran 1 times", 0),
+    4: ("exit 9", ("--init",), "minidock.runtime.reaper:serve ran 1 times", 9),
+}
+
+
+@pytest.mark.parametrize("number", SHOWS)
+def test_the_real_engine_runs_the_learners_functions(
+    tmp_path: Path, number: int, docker_clients: list[str]
+) -> None:
+    script, flags, proof, code = SHOWS[number]
+    path = solve(tmp_path, number)
+    token = os.urandom(6).hex()
+    path.write_text(f"TOKEN = {token!r}\n" + path.read_text())
+    assert docker_clients
+    run = [docker_clients[0], "run", "--rm", *flags, "hostbox", "sh", "-c", f"echo {token}; {script}"]
+    answer = learn(tmp_path, "run", "--with", str(number), "--", *run)
+    assert answer.returncode == code, answer.stderr
+    assert token in answer.stdout
+    assert proof in answer.stderr
+
+
+def test_a_function_that_is_wrong_is_wrong_in_the_real_engine(
+    tmp_path: Path, docker_clients: list[str]
+) -> None:
+    path = solve(tmp_path, 1)
+    path.write_text(
+        path.read_text().replace("128 - code", "128 - code")
+        + "\ndef exit_code(wait_status):\n    return 42\n"
+    )
+    run = [docker_clients[0], "run", "--rm", "hostbox", "true"]
+    answer = learn(tmp_path, "run", "--with", "1", "--", *run)
+    assert answer.returncode == 42, answer.stderr
+
+
+def test_two_chapters_run_together(tmp_path: Path, docker_clients: list[str]) -> None:
+    solve(tmp_path, 1)
+    solve(tmp_path, 3)
+    run = [docker_clients[0], "run", "--rm", "hostbox", "echo", "both"]
+    answer = learn(tmp_path, "run", "--with", "1", "--with", "3", "--", *run)
+    assert answer.stdout == "both\n", answer.stderr
+    assert "your minidock.runtime.program:execute ran 1" in answer.stderr
+    assert "your minidock.runtime.root:pivot ran 1" in answer.stderr
+
+
+def test_a_file_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
+    solve(tmp_path, 1).write_text("import no_such_module_anywhere\n")
+    answer = learn(tmp_path, "run", "--with", "1", "--", "true")
+    assert answer.returncode == 1
+    assert "no_such_module_anywhere" in answer.stderr
+
+
+def test_the_doctor_finds_this_machine_fit() -> None:
+    answer = subprocess.run([*MINIDOCK, "doctor"], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout
+    for subject in ("kernel", "cgroups", "overlayfs", "namespaces", "libnftables", "python", "mount tree"):
+        assert f" {subject} " in answer.stdout
