@@ -1,5 +1,5 @@
 # The two commands of the README do the work; these targets only name them.
-.PHONY: demo test test-vm oracles soak bench docs uninstall
+.PHONY: demo test test-docker-py test-vm oracles soak bench docs uninstall
 
 demo:
 	./demo
@@ -12,6 +12,12 @@ oracles:
 
 test-vm:
 	./test --vm
+
+# docker-py's own integration tests (needs a package index); options for pytest in ARGS
+test-docker-py:
+	./demo --setup-only
+	@if [ "$$(id -u)" = 0 ]; then /opt/minidock/venv/bin/python -B tests/foreign/docker_py.py $(ARGS); \
+	else sudo /opt/minidock/venv/bin/python -B tests/foreign/docker_py.py $(ARGS); fi
 
 soak:
 	./test --oracles --soak

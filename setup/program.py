@@ -13,6 +13,9 @@ from pathlib import Path
 from setup import environment, places, record
 from setup.privilege import Refused
 
+# The chapters come along for `minidock learn`, which looks for them beside the package.
+COPIED = ("minidock", "chapters")
+
 # -S leaves `site` out, 5 ms of a command line's 20; the daemon takes it in again (minidock/cli/daemon.py).
 LAUNCHER = """#!{python} -IS
 import sys
@@ -27,7 +30,7 @@ sys.exit({function}())
 def source_digest() -> str:
     """Return one digest over everything that the copy is made from."""
     total = hashlib.sha256((places.CHECKOUT / "pyproject.toml").read_bytes())
-    for path in sorted((places.CHECKOUT / "minidock").rglob("*")):
+    for path in (file for name in COPIED for file in sorted((places.CHECKOUT / name).rglob("*"))):
         if path.is_file() and "__pycache__" not in path.parts:
             total.update(f"{path.relative_to(places.CHECKOUT)}\0".encode())
             total.update(hashlib.sha256(path.read_bytes()).digest())
@@ -46,25 +49,30 @@ def install() -> None:
     scripts: dict[str, str] = environment.project()["scripts"]
     for name in scripts:
         _refuse_foreign(places.LINKS / name)
-    target = environment.packages_directory(places.ENVIRONMENT) / "minidock"
-    fresh, old = target.with_name("minidock.new"), target.with_name("minidock.old")
-    for leftover in (fresh, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    shutil.copytree(
-        places.CHECKOUT / "minidock", fresh, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
-    )
-    _own(fresh)
-    if target.exists():
-        os.rename(target, old)
-    os.rename(fresh, target)
-    shutil.rmtree(old, ignore_errors=True)
     python = places.ENVIRONMENT / "bin" / "python"
-    subprocess.run([python, "-m", "compileall", "-q", target], stdout=subprocess.DEVNULL, check=True)
+    for name in COPIED:
+        target = _renew(name)
+        subprocess.run([python, "-m", "compileall", "-q", target], stdout=subprocess.DEVNULL, check=True)
     for name, entry in scripts.items():
         _link(name, entry, python)
     known.links = [str(places.LINKS / name) for name in scripts]
     known.source = source_digest()
     record.write(known)
+
+
+def _renew(name: str) -> Path:
+    """Put a fresh copy of the checkout's folder `name` in the place of the old one; return it."""
+    target = environment.packages_directory(places.ENVIRONMENT) / name
+    fresh, old = target.with_name(f"{name}.new"), target.with_name(f"{name}.old")
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    shutil.copytree(places.CHECKOUT / name, fresh, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    _own(fresh)
+    if target.exists():
+        os.rename(target, old)
+    os.rename(fresh, target)
+    shutil.rmtree(old, ignore_errors=True)
+    return target
 
 
 def _link(name: str, entry: str, python: Path) -> None:

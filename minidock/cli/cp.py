@@ -145,7 +145,7 @@ def split_path(path: str) -> tuple[str, str]:
 
 
 def keep_ending(clean: str, original: str) -> str:
-    """Return `clean` with the `/` or `/.` that `original` ended with: it asks for what is in the directory."""
+    """Return `clean` with the `/` or `/.` that `original` ended with: it asks for the content."""
     if original == "." or original.endswith("/."):
         return f"{clean.rstrip('/')}/."
     return f"{clean.rstrip('/')}/" if original.endswith("/") else clean

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from minidock.engine import image_views, listing, volumes
-from minidock.engine.views import ContainerSummary, ImageSummary, VolumeView
+from minidock.engine.image_model import ImageSummary
+from minidock.engine.views import ContainerSummary, VolumeView
 from minidock.errors import InvalidParameter
 
 if TYPE_CHECKING:

@@ -13,16 +13,10 @@ import msgspec
 
 from minidock.engine import image_filters, images, times
 from minidock.engine.image_filters import Filters
+from minidock.engine.image_model import HistoryEntry, ImageInspection, ImageMetadata, ImageSummary, RootFS
 from minidock.engine.inspection import STORAGE_DRIVER
 from minidock.engine.model import ContainerConfig, Healthcheck
-from minidock.engine.views import (
-    DriverData,
-    HistoryEntry,
-    ImageInspection,
-    ImageMetadata,
-    ImageSummary,
-    RootFS,
-)
+from minidock.engine.views import DriverData
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from minidock import ids
 from minidock.engine import download
 from minidock.engine.containers import Container
-from minidock.engine.views import Deletion
+from minidock.engine.image_model import Deletion
 from minidock.errors import Conflict, InvalidParameter, NotFound
 from minidock.formats.changes import apply_changes
 from minidock.formats.digest import Readable

@@ -13,7 +13,7 @@ import msgspec
 from minidock.engine import image_filters, images, inspection, lifecycle, times
 from minidock.engine.events import has_label
 from minidock.engine.image_filters import Filters
-from minidock.engine.views import Deletion
+from minidock.engine.image_model import Deletion
 from minidock.errors import Conflict, InvalidParameter, NotFound
 
 if TYPE_CHECKING:

@@ -72,12 +72,11 @@ def _kernel_mounts(host: HostConfig) -> list[Entry]:
         _entry("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", *readonly),
         _entry("/sys/fs/cgroup", "cgroup", "cgroup", *readonly, "nosuid", "noexec", "nodev"),
     ]
-    if host.ipc_mode == "host":
-        found.append(_entry("/dev/mqueue", "bind", "/dev/mqueue", "rbind", "nosuid", "noexec", "nodev"))
-        found.append(_entry("/dev/shm", "bind", "/dev/shm", "rbind", "rprivate"))
-        return found
+    # The file system of message queues is that of the IPC namespace, whosever it is.
     found.append(_entry("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev"))
-    if host.ipc_mode != "none":
+    if host.ipc_mode == "host" or host.ipc_mode.startswith("container:"):
+        found.append(_entry("/dev/shm", "bind", "/dev/shm", "rbind", "rprivate"))
+    elif host.ipc_mode != "none":
         size = f"size={host.shm_size or DEFAULT_SHM_SIZE}"
         found.append(_entry("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", size))
     return found

@@ -25,6 +25,7 @@ from minidock.engine import (
     publishing,
     records,
     removal,
+    sharing,
     spec,
     supervision,
     times,
@@ -98,6 +99,7 @@ def _launch(engine: Engine, container: Container, trace: int) -> Shim:
         joined = networking.prepare(engine, container, undo, failed)
         failed.callback(mounts_sources.release, engine, container)
         shown = mounts_sources.open_all(engine, container, undo)
+        shared, shared_mounts = sharing.join(engine, container, undo)
         root = open_root(engine, container)
         undo.callback(os.close, root)
         identity = users.resolve(root, record.config.user, record.host_config.group_add or ())
@@ -118,8 +120,8 @@ def _launch(engine: Engine, container: Container, trace: int) -> Shim:
             init=bool(record.host_config.init),
             log=_log(container),
             clients=clients,
-            namespaces=joined.namespaces,
-            mounts=shown,
+            namespaces={**joined.namespaces, **shared},
+            mounts={**shared_mounts, **shown},
             trace=trace,
         )
         supervision.await_former_shim(engine, container)

@@ -14,6 +14,7 @@ from minidock.engine.model import ContainerConfig, Healthcheck, HostConfig, Netw
 from minidock.errors import InvalidParameter, Unsupported
 
 MINIMUM_MEMORY = 6 * 1024 * 1024
+SHAREABLE = ("--pid", "--ipc")  # a running container can share these namespaces with another
 _HOSTNAME = re.compile(r"[^\s\x00-\x1f\x7f/]{0,64}")
 
 
@@ -91,9 +92,10 @@ def _check_modes(config: ContainerConfig, host: HostConfig, networking: Networki
         ("--userns", host.userns_mode, ("", "host")),
         ("--cgroupns", host.cgroupns_mode, ("", "private", "host")),
     ):
-        if value.startswith("container:"):
-            raise Unsupported(f"{option}={value} is not supported yet")
-        if value not in served:
+        if option in SHAREABLE and value.startswith("container:"):
+            if value == "container:":
+                raise InvalidParameter(f"invalid container format container:<name|id> for {option}")
+        elif value not in served:
             raise InvalidParameter(f"invalid mode for {option}: {value}")
     if host.uts_mode == "host" and config.hostname:
         raise InvalidParameter("conflicting options: hostname and the UTS mode")

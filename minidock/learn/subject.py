@@ -115,7 +115,7 @@ def _run(piece: pieces.Piece, chapter: Chapter, body: Body, say: int, held: int)
         try:
             message = {"value": body(pieces.load(piece, chapter))}
         except BaseException as error:
-            message = describe(error, piece.path)
+            message = {**describe(error, piece.path), "traceback": traceback.format_exc(limit=-6)}
         os.write(say, json.dumps(message).encode() + b"\n")
         os.read(held, 1)
     finally:

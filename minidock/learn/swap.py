@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -141,10 +142,9 @@ def _keep(swapped: Sequence[Swapped], hierarchy: cgroups.Hierarchy, group: cgrou
             pid, _ = os.wait()
             if pid == daemon:
                 os._exit(1)
-    except BaseException as error:
+    except BaseException:
         with suppress(OSError):
-            notes = "; ".join(getattr(error, "__notes__", []))
-            os.write(told, f"{type(error).__name__}: {error} {notes}".encode())
+            os.write(told, traceback.format_exc(limit=-4).encode())
     finally:
         os._exit(1)
 

@@ -71,8 +71,6 @@ def remove(name: str, owner: str) -> None:
         with links.talking() as route:
             present = links.find(route, name)
             if present is not None and present.alias == ALIAS + owner:
-                for port in links.members(route, present.index):
-                    route.link("del", index=port.index)
                 route.link("del", index=present.index)
     except OSError as error:
         if error.errno != errno.ENODEV:

@@ -187,7 +187,7 @@ class Firewall:
         try:
             forwarding.allow(self._run_with_handles, self.table, self._bridges)
         except OSError as error:
-            log.warning("the accept rules beside a FORWARD policy of drop are not as they should be: %s", error)
+            log.warning("the accept rules in FORWARD are not as they should be: %s", error)
 
     def _run_with_handles(self, commands: str) -> str:
         if self._nft is None:

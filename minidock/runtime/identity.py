@@ -67,7 +67,7 @@ def _set_capabilities(wanted: Capabilities, user: User) -> None:
         wanted.permitted if root or wanted.ambient else (),
         wanted.inheritable,
     )
-    # The kernel allows only what is permitted and inheritable too; `runc spec` asks for more, in vain there too.
+    # The kernel allows only what is permitted and inheritable too; `runc spec` asks for more, in vain.
     possible = capabilities.mask(wanted.permitted) & capabilities.mask(wanted.inheritable)
     capabilities.set_ambient(capabilities.names(capabilities.mask(wanted.ambient) & possible))
 

@@ -218,7 +218,7 @@ class Reader:
         They are opened from the youngest on, the way they move in a rotation: one that comes in between shows
         a file twice and a gap of one number, but hides none.
         """
-        found: dict[tuple[int, int], int] = {}
+        found: list[int] = []  # youngest first
         number = missing = 0
         while missing < 2:
             name = f"{self._path}.{number}" if number else self._path
@@ -230,9 +230,13 @@ class Reader:
                 continue
             missing = 0
             facts = os.fstat(descriptor)
-            if found.setdefault((facts.st_dev, facts.st_ino), descriptor) != descriptor:
-                os.close(descriptor)
-        return list(reversed(found.values()))
+            seen = [index for index, one in enumerate(found) if os.path.samestat(os.fstat(one), facts)]
+            if seen:  # what was opened after it, at a lower number, is younger: found in its turn, next time
+                for younger in found[seen[0] :]:
+                    os.close(younger)
+                del found[seen[0] :]
+            found.append(descriptor)
+        return found[::-1]
 
     def _has_successor(self, descriptor: int) -> bool:
         try:

@@ -27,9 +27,10 @@ class Console:
 
     def wait(self, pid: int) -> int:
         """Carry the terminal and forward signals until `pid`, our child, ends; return its exit code."""
-        for number in _FORWARDED:
-            signal.signal(number, lambda received, _frame: _forward(pid, received))
         pidfd = process.pidfd_open(pid)
+        for number in _FORWARDED:
+            signal.signal(number, lambda received, _frame: _forward(pidfd, received))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
         saved = None
         if self.master >= 0 and os.isatty(0):
             saved = terminal.make_raw(0)
@@ -41,8 +42,10 @@ class Console:
         finally:
             if saved is not None:
                 terminal.restore(0, saved)
-            os.close(pidfd)
-        return process.exit_code(os.waitpid(pid, 0)[1])
+        status = os.waitpid(pid, 0)[1]
+        signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)  # nobody is left to get them; we still clean up
+        os.close(pidfd)
+        return process.exit_code(status)
 
     def _resize(self) -> None:
         terminal.set_size(self.master, *terminal.size(0))
@@ -67,6 +70,8 @@ def foreground(options: Options) -> Iterator[Console]:
     if options.console_socket and not options.detach:
         raise InvalidParameter("cannot use console socket if runc will not detach or allocate tty")
     console = Console()
+    if not options.detach:  # one that comes before the program is there to get it waits until `wait`
+        signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
     try:
         yield console
     finally:
@@ -88,9 +93,9 @@ def hand_over(master: int, socket_path: str, console: Console | None) -> None:
         raise InvalidParameter("cannot allocate tty if runc will detach without setting console socket")
 
 
-def _forward(pid: int, number: int) -> None:
+def _forward(pidfd: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
+        process.pidfd_send_signal(pidfd, number)
 
 
 def _copy(source: int, target: int) -> bool:

@@ -31,8 +31,10 @@ from minidock.storage.compression import GZIP, MAGIC_LENGTH, PLAIN, ZSTD, decomp
 from minidock.storage.content import Blob, BlobStore
 from minidock.storage.images import NewImage
 from minidock.storage.pins import Pin
+from minidock.storage.unpacking import LAYERS_MAX
 
 IMAGES_MAX = 5_000
+DOCUMENTS_SIZE_MAX = 32 << 20  # all of them are in memory at once
 SUFFIXES = {PLAIN: "", GZIP: "+gzip", ZSTD: "+zstd"}
 CHUNK = 1 << 20
 # Members of the old document that say nothing about the image itself.
@@ -89,6 +91,8 @@ class LegacyArchive:
         found = [name.removesuffix("/json") for name in self._members if name.endswith("/json")]
         if len(found) > IMAGES_MAX:
             raise InvalidParameter(f"image archive refused: it has more than {IMAGES_MAX} images")
+        if sum(self._members[f"{name}/json"].size for name in found) > DOCUMENTS_SIZE_MAX:
+            raise InvalidParameter("image archive refused: its documents are too large")
         for name in found:
             if not _identifier.match(name):
                 raise InvalidParameter(f"invalid image archive: {name!r} is no ID of an image")
@@ -121,6 +125,10 @@ class LegacyArchive:
         layers = (*(parent.layers if parent else ()), old.layer)
         diff_ids = (*(parent.diff_ids if parent else ()), old.diff_id)
         history = (*(parent.history if parent else ()), _step(old.document))
+        if len(layers) > LAYERS_MAX:
+            raise InvalidParameter(
+                f"image {identifier} has more than {LAYERS_MAX} layers: no more can be mounted"
+            )
         host = host_platform()
         kept = {key: value for key, value in old.document.items() if key not in DROPPED}
         document = {

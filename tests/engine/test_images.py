@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from minidock.engine import disk_usage, image_diff, image_views, images, lifecycle, prune
-from minidock.engine.views import Deletion
+from minidock.engine.image_model import Deletion
 from minidock.errors import Conflict, InvalidParameter, NotFound
 from tests import seed
 from tests.engine.conftest import Bench

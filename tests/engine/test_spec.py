@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from minidock.engine import spec, spec_mounts, spec_resources, spec_security
+from minidock.engine import spec, spec_resources, spec_security
 from minidock.engine.model import (
     BindOptions,
     ContainerConfig,
@@ -17,6 +17,7 @@ from minidock.engine.model import (
     TmpfsOptions,
     Ulimit,
 )
+from minidock.engine.mounts import requested
 from minidock.engine.users import Identity
 from minidock.errors import InvalidParameter, StartFailed, Unsupported
 from minidock.kernel import capabilities
@@ -29,7 +30,7 @@ def record(config: dict[str, Any] | None = None, **host: Any) -> ContainerRecord
         id="a" * 64, name="web", created="", image="", image_name="", layers=[],
         path="sh", args=["-c", "true"],
         config=ContainerConfig(hostname="box", **(config or {})), host_config=HostConfig(**members),
-        networking=NetworkingConfig(),
+        networking=NetworkingConfig(), mounts=requested(HostConfig(**members)),
     )  # fmt: skip
 
 
@@ -240,33 +241,3 @@ def test_a_tmpfs_is_safe_unless_said_otherwise() -> None:
     assert found["/t"]["options"] == ["noexec", "nosuid", "nodev", "size=1m", "exec"]
     assert found["/q"]["options"] == ["noexec", "nosuid", "nodev", "size=4096", "mode=1777", "ro"]
     assert found["/b"]["options"] == ["bind", "rprivate"]
-
-
-@pytest.mark.parametrize(
-    ("host", "error", "message"),
-    [
-        (HostConfig(binds=["vol:/x"]), Unsupported, "volumes are not supported yet"),
-        (HostConfig(binds=["/x"]), Unsupported, "volumes are not supported yet"),
-        (HostConfig(binds=["/a:/b:ro:x"]), InvalidParameter, "invalid volume specification"),
-        (HostConfig(binds=["/a:b"]), InvalidParameter, "mount path must be absolute"),
-        (HostConfig(binds=["/a:/x/.."]), InvalidParameter, "destination can't be '/'"),
-        (HostConfig(binds=["/a:/b:fast"]), InvalidParameter, "invalid mode: fast"),
-        (HostConfig(binds=["/a:/b", "/c:/b/"]), InvalidParameter, "Duplicate mount point: /b"),
-        (HostConfig(mounts=[Mount(type="volume", source="v", target="/x")]), Unsupported, "type volume"),
-        (HostConfig(mounts=[Mount(type="zfs", target="/x")]), InvalidParameter, "mount type unknown"),
-        (
-            HostConfig(mounts=[Mount(type="tmpfs", source="/a", target="/x")]),
-            InvalidParameter,
-            "field Source",
-        ),
-        (HostConfig(tmpfs={"x": ""}), InvalidParameter, "must be absolute"),
-    ],
-)
-def test_a_bad_mount_is_refused(host: HostConfig, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        spec_mounts.points(host)
-
-
-def test_a_bad_tmpfs_option_is_refused_by_name() -> None:
-    with pytest.raises(InvalidParameter, match='Invalid tmpfs option "lowerdir=/"'):
-        spec_mounts.entries(HostConfig(tmpfs={"/t": "lowerdir=/"}), "/data/x")

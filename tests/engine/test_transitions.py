@@ -13,14 +13,14 @@ def test_every_status_is_reached_from_created() -> None:
     while reached != before:
         before = set(reached)
         reached |= {after for (status, _), after in transitions.TABLE.items() if status in reached}
-    assert reached == {"created", "running", "paused", "exited", "removing", "dead"}
+    assert reached == {"created", "running", "paused", "restarting", "exited", "removing", "dead"}
 
 
 def test_every_status_can_come_to_be_removed() -> None:
     towards = {"removing"}
     for _ in range(6):
         towards |= {status for (status, _), after in transitions.TABLE.items() if after in towards}
-    assert towards == {"created", "running", "paused", "exited", "removing", "dead"}
+    assert towards == {"created", "running", "paused", "restarting", "exited", "removing", "dead"}
 
 
 def test_nothing_that_runs_is_removed() -> None:
@@ -53,6 +53,15 @@ def test_nothing_that_runs_is_removed() -> None:
             'cannot remove container "/web": container is paused and must be unpaused first',
         ),
         ("removing", "remove", Conflict, "removal of container web is already in progress"),
+        ("restarting", "start", NotModified, "already running"),
+        ("restarting", "pause", Conflict, f"container {ID} is restarting"),
+        (
+            "restarting",
+            "remove",
+            Conflict,
+            'cannot remove container "/web": container is restarting: '
+            "stop the container before removing or force remove",
+        ),
     ],
 )
 def test_what_is_not_in_the_table_is_refused_in_dockers_words(
@@ -64,7 +73,7 @@ def test_what_is_not_in_the_table_is_refused_in_dockers_words(
 
 
 def test_every_pair_is_answered() -> None:
-    for status in ("created", "running", "paused", "exited", "removing", "dead", "gone"):
+    for status in ("created", "running", "paused", "restarting", "exited", "removing", "dead", "gone"):
         for verb in ("start", "stop", "kill", "pause", "unpause", "remove", "resize"):
             try:
                 assert transitions.require(status, verb, ID, "web")

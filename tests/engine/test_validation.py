@@ -103,9 +103,6 @@ def test_what_is_wrong_is_refused_in_dockers_words(members: dict[str, Any], mess
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ({"pid_mode": "container:x"}, "--pid=container:x is not supported yet"),
-        ({"volumes": {"/x": {}}}, "volumes are not supported yet"),
-        ({"volumes_from": ["x"]}, "--volumes-from is not supported yet"),
         ({"links": ["x"]}, "--link is not supported yet"),
         ({"storage_opt": {"size": "1g"}}, "--storage-opt is not supported yet"),
         ({"log_config": LogConfig(type="syslog")}, "log driver 'syslog' is not supported"),
@@ -130,8 +127,6 @@ def test_an_alias_needs_a_network_of_the_user() -> None:
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ({"restart_policy": RestartPolicy(name="always")}, "Restart policy 'always'"),
-        ({"healthcheck": Healthcheck(test=["CMD", "true"])}, "health check"),
         ({"port_bindings": {"80/tcp": None}, "network_mode": "host"}, "discarded when using host network"),
         ({"oom_kill_disable": True}, "OOM killer is disabled"),
         ({"kernel_memory": 1 << 26}, "kernel memory limit is deprecated"),

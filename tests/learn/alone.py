@@ -95,7 +95,7 @@ def view() -> object:
     room = sandbox.Room()
     with sandbox.limits(room) as group:
         stay = sandbox.stay(inside, group, room)
-    return stay.records[0]
+        return {**stay.records[0], "cgroup": group.path}
 
 
 if __name__ == "__main__":

@@ -154,8 +154,8 @@ def test_a_reader_may_come_before_the_log(tmp_path: Path) -> None:
 @pytest.mark.parametrize("start", ["before", "during"])
 def test_a_follower_misses_nothing_while_the_log_rotates(tmp_path: Path, start: str) -> None:
     """Rotation at every few lines, as fast as it goes, with enough files that none is dropped."""
-    count = 3000
-    writer = Writer(str(tmp_path / "log"), 400, count)
+    count = 800
+    writer = Writer(str(tmp_path / "log"), 400, 250)
     half, done = threading.Event(), threading.Event()
 
     def write() -> None:

@@ -22,7 +22,7 @@ PROBE = """
 id; umask; hostname; pwd; echo $A; tty
 grep -E '^(Cap|NoNew|Seccomp:|Sig[BI]|Groups)' /proc/self/status
 ls /proc/self/fd; ls /dev; ulimit -Sn; ulimit -Hn
-cut -d' ' -f5,6 /proc/self/mountinfo | grep -v cgroup | sort
+cut -d' ' -f5,6 /proc/self/mountinfo | grep -v cgroup | sed 's/^\\(.proc.[kt][a-z_]*\\) .*/\\1/' | sort
 cat /proc/self/oom_score_adj; cat /proc/kcore | wc -c; ls /sys/firmware | wc -l
 echo x 2>&1 >/proc/sys/kernel/hostname; mkdir /sys/x 2>&1; exit 42
 """
@@ -150,6 +150,25 @@ def test_run_forwards_signals(minidock_runc, bundle_of, name: str) -> None:
         running.terminate()
         assert running.stdout.read() == "term\n"
         assert running.wait(30) == 5
+
+
+@pytest.mark.soak(100)
+def test_a_signal_at_any_moment_of_a_run_leaves_no_container(
+    minidock_runc, bundle_of, name: str, rounds: int
+) -> None:
+    """One that comes between the program's start and the wait for it must still be passed on."""
+    directory = bundle_of("trap 'exit 5' TERM; while :; do sleep 0.05; done")
+    words = [*minidock_runc.command, "--root", minidock_runc.state, "run", "-b", directory, name]
+    state = Path(minidock_runc.state, name, "state.json")
+    for _ in range(rounds):
+        with subprocess.Popen(words, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL) as running:
+            while not state.exists():
+                time.sleep(0.001)
+            while running.poll() is None:  # pid 1 ignores what comes before its trap
+                running.terminate()
+                time.sleep(0.05)
+            assert running.returncode == 5
+        assert os.listdir(minidock_runc.state) == []
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from minidock.storage.images import ImageStore
 from minidock.storage.load import load
 from tests import seed
 
-A, B, C = "a" * 64, "b" * 64, "c" * 64
 Change = Callable[[dict[str, bytes]], None]
 
 
@@ -120,6 +119,25 @@ def test_a_broken_archive_leaves_nothing(store: ImageStore, change: Change, sent
     with pytest.raises(InvalidParameter, match=sentence):
         load(store, io.BytesIO(members(change)))
     assert (store.images(), store.blobs.digests(), store.layers.layers()) == ([], [], [])
+
+
+def test_a_chain_longer_than_can_be_mounted_is_refused(store: ImageStore) -> None:
+    names = [f"{number:012x}" for number in range(1, 131)]
+    chain = [seed.OldImage(name, below, 0) for name, below in zip(names, ["", *names], strict=False)]
+    with pytest.raises(InvalidParameter, match="has more than 128 layers"):
+        load(store, io.BytesIO(seed.archive(chain)))
+    assert len(load(store, io.BytesIO(seed.archive(chain[:128])))) == 1
+    assert len(store.images()) == 128
+
+
+def test_documents_are_bounded_together(store: ImageStore) -> None:
+    def fill(found: dict[str, bytes]) -> None:
+        for number in range(9):
+            found[f"{number:064x}/json"] = b" " * (4 << 20)
+
+    with pytest.raises(InvalidParameter, match="its documents are too large"):
+        load(store, io.BytesIO(members(fill)))
+    assert store.blobs.digests() == []
 
 
 def test_an_old_id_goes_with_its_image(store: ImageStore) -> None:

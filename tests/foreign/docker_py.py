@@ -1,0 +1,218 @@
+"""docker-py's own integration tests against a daemon of ours: what passes, and for what reason the rest fails.
+
+    python tests/foreign/docker_py.py [pytest arguments]      (as root; `make test-docker-py`)
+
+The suite comes with the source package docker==6.1.3 (later ones carry no tests) and is installed, with the
+versions it was written for, into an environment of its own below the cache directory. Its `docker/` folder is
+renamed, so that the installed package is what is tested. The images that it wants by name are made from the
+host's static busybox. Every failure must have a reason in REASONS: one without makes the exit status 1.
+"""
+
+import argparse
+import contextlib
+import http.client
+import io
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import venv
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+VERSION = "6.1.3"
+PINS = (
+    f"docker=={VERSION}",
+    "requests==2.31.0",
+    "urllib3==1.26.20",
+    "websocket-client",
+    "paramiko",
+    "pytest==7.4.2",
+    "pytest-timeout==2.1.0",
+    "setuptools",
+)
+IMAGES = ("alpine:3.10", "alpine:latest", "busybox:latest", "hello-world:latest")
+# Swarm, its secrets and configs, plugins and the credential store are no part of minidock.
+LEFT_OUT = ("config", "plugin", "secret", "service", "swarm")
+LEFT_OUT_FILES = ("models_nodes_test.py", "models_services_test.py", "models_swarm_test.py", "credentials")
+CHECKOUT = Path(__file__).resolve().parents[2]
+DAEMON = "import sys; from minidock.api.daemon import main; sys.exit(main(sys.argv[1:]))"
+CACHE = Path(os.environ.get("MINIDOCK_CACHE", "/var/cache/minidock")) / "docker-py"
+
+PASSWD = "root:x:0:0:root:/root:/bin/sh\npostgres:x:70:70::/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"
+GROUP = "root:x:0:\npostgres:x:70:\nnobody:x:65534:\n"
+
+# (pattern of the case's name or message, reason): the first that fits counts.
+REASONS: tuple[tuple[str, str], ...] = (
+    (r"test_(pull|search|load_corrupt).*|.*pull_image.*", "registry: needs Docker Hub"),
+    (r"cannot pull|DNS failed|registry-1\.docker\.io", "registry: needs Docker Hub"),
+    (r"swarm|ServiceTest|join_token", "swarm is not part of minidock"),
+    (r"plugin", "plugins are not part of minidock"),
+    (r"test_auth|login", "registry: logging in"),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case of the suite: its outcome is passed, skipped or failed."""
+
+    name: str
+    outcome: str
+    message: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Return why it fails, "" when nobody knows."""
+        text = f"{self.name} {self.message}"
+        return next((reason for pattern, reason in REASONS if re.search(pattern, text)), "")
+
+
+def main() -> int:
+    """Prepare, run, report; 1 when a case fails without a known reason."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("arguments", nargs="*", help="for pytest, e.g. -k exec")
+    parser.add_argument("--host", help="an engine that runs already (unix:///...), a dockerd for example")
+    options, rest = parser.parse_known_args()
+    python, suite = prepare(CACHE)
+    with contextlib.ExitStack() as stack:
+        host = options.host or stack.enter_context(daemon())
+        for name in IMAGES:
+            import_image(host, name)
+        cases = run(python, suite, host, [*options.arguments, *rest])
+    return report(cases)
+
+
+def prepare(cache: Path) -> tuple[str, Path]:
+    """Return the Python of the environment and the folder of the suite; made once."""
+    python, suite = cache / "venv" / "bin" / "python", cache / f"docker-{VERSION}"
+    if not (cache / "ready").exists():
+        shutil.rmtree(cache, ignore_errors=True)
+        cache.mkdir(parents=True)
+        venv.create(cache / "venv", with_pip=True)
+        pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, "install", *PINS], check=True)
+        download = [*pip, "download", "--no-deps", "--no-binary", ":all:", "-d", str(cache), PINS[0]]
+        subprocess.run(download, check=True)
+        with tarfile.open(cache / f"docker-{VERSION}.tar.gz") as archive:
+            archive.extractall(cache)  # noqa: S202  (from the package index, as pip itself would)
+        (suite / "docker").rename(suite / "docker-not-tested")
+        (cache / "ready").touch()
+    return str(python), suite
+
+
+@contextlib.contextmanager
+def daemon() -> Iterator[str]:
+    """Run a daemon of ours with roots of its own; yield its host. Everything of it is gone afterwards."""
+    directory = Path(tempfile.mkdtemp(prefix="minidock-docker-py-", dir="/var/tmp"))
+    path = directory / "s.sock"
+    roots = ["--data-root", str(directory / "data"), "--exec-root", str(directory / "run")]
+    command = [sys.executable, "-c", DAEMON, "-H", f"unix://{path}", *roots]
+    command += ["--cgroup-parent", f"/{directory.name}", "--bridge", "mdpy0"]
+    with open(directory / "log", "wb") as log:
+        process = subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 30
+        while not path.exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"the daemon did not start:\n{(directory / 'log').read_text()}")
+            time.sleep(0.05)
+        yield f"unix://{path}"
+        for identifier in re.findall(r'"Id":"([0-9a-f]{64})"', ask(f"unix://{path}", "GET", "/containers/json?all=1")):
+            ask(f"unix://{path}", "DELETE", f"/containers/{identifier}?force=1&v=1")
+    finally:
+        process.terminate()
+        process.wait(30)
+        shutil.rmtree(directory)
+
+
+def import_image(host: str, name: str) -> None:
+    """Give the engine an image `name` that is a busybox."""
+    repository, _, tag = name.partition(":")
+    ask(host, "POST", f"/images/create?fromSrc=-&repo={repository}&tag={tag}&changes=CMD%20sh", root_file_system())
+
+
+def ask(host: str, method: str, target: str, body: bytes | None = None) -> str:
+    """Send one request and return the body of the answer."""
+    connection = http.client.HTTPConnection("localhost")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(host.removeprefix("unix://"))
+    with contextlib.closing(connection):
+        connection.request(method, target, body)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+    if answer.status >= 400:
+        raise SystemExit(f"{method} {target}: {answer.status} {text}")
+    return text
+
+
+def root_file_system() -> bytes:
+    """Return a tar with busybox under all its names, the users that the suite wants, and /var/opt."""
+    busybox = shutil.which("busybox", path="/bin:/usr/bin")
+    if busybox is None:
+        raise SystemExit("no static busybox on this machine")
+    names = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path in ("bin", "dev", "etc", "home", "proc", "root", "sys", "tmp", "usr", "var", "var/opt"):
+            entry = tarfile.TarInfo(path)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if path == "tmp" else 0o755
+            archive.addfile(entry)
+        for path, data, mode in (
+            ("bin/busybox", Path(busybox).read_bytes(), 0o755),
+            ("etc/passwd", PASSWD.encode(), 0o644),
+            ("etc/group", GROUP.encode(), 0o644),
+        ):
+            entry = tarfile.TarInfo(path)
+            entry.size, entry.mode = len(data), mode
+            archive.addfile(entry, io.BytesIO(data))
+        for name in names:
+            if name != "busybox":
+                entry = tarfile.TarInfo(f"bin/{name}")
+                entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
+                archive.addfile(entry)
+    return buffer.getvalue()
+
+
+def run(python: str, suite: Path, host: str, arguments: list[str]) -> list[Case]:
+    """Run the suite and return its cases."""
+    tests = suite / "tests" / "integration"
+    files = [name.name for kind in LEFT_OUT for name in tests.glob(f"api_{kind}_test.py")]
+    ignored = [f"--ignore={tests / name}" for name in (*files, *LEFT_OUT_FILES)]
+    with tempfile.NamedTemporaryFile(suffix=".xml") as results:
+        command = [python, "-m", "pytest", "-q", "--timeout=120", "-p", "no:cacheprovider", str(tests)]
+        command += [*ignored, f"--junitxml={results.name}", *arguments]
+        subprocess.run(command, cwd=suite, env={**os.environ, "DOCKER_HOST": host}, check=False)
+        return [parse(one) for one in ElementTree.parse(results.name).iter("testcase")]
+
+
+def parse(one: ElementTree.Element) -> Case:
+    """Return the case of one <testcase>."""
+    name = f"{one.get('classname', '').rpartition('.integration.')[2]}.{one.get('name')}"
+    for kind, outcome in (("failure", "failed"), ("error", "failed"), ("skipped", "skipped")):
+        found = one.find(kind)
+        if found is not None:
+            return Case(name, outcome, (found.get("message") or "").strip())
+    return Case(name, "passed")
+
+
+def report(cases: list[Case]) -> int:
+    """Print the counts, and each failure with its reason."""
+    counts = {kind: sum(case.outcome == kind for case in cases) for kind in ("passed", "failed", "skipped")}
+    print(", ".join(f"{number} {kind}" for kind, number in counts.items()))
+    unexplained = 0
+    for case in sorted((one for one in cases if one.outcome == "failed"), key=lambda one: one.reason):
+        unexplained += not case.reason
+        first_line = case.message.partition("\n")[0][:200]
+        print(f"{case.reason or 'NO REASON'}: {case.name}" + ("" if case.reason else f"\n    {first_line}"))
+    return 1 if unexplained else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

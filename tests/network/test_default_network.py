@@ -1,0 +1,203 @@
+"""The default network as containers, the host and a neighbour see it."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.api.conftest import start_daemon
+from tests.network.conftest import HOST, NEIGHBOUR, Engine, Lan, ask, refused
+
+
+def test_a_container_has_an_address_a_gateway_and_says_so(engine: Engine) -> None:
+    one = engine.run()
+    settings = engine.settings(one)
+    network = engine.client.get("/networks/bridge").json
+    (subnet,) = network["IPAM"]["Config"]
+    assert settings["IPAddress"] == settings["Networks"]["bridge"]["IPAddress"]
+    assert settings["Gateway"] == subnet["Gateway"]
+    assert settings["MacAddress"].startswith("02:42:")
+    assert network["Containers"][one]["IPv4Address"] == f"{settings['IPAddress']}/{settings['IPPrefixLen']}"
+    assert sorted(
+        engine.lan.inside(engine.pid(one), lambda: [name for _, name in socket.if_nameindex()])
+    ) == [
+        "eth0",
+        "lo",
+    ]
+    engine.remove(one)
+    assert one not in engine.client.get("/networks/bridge").json["Containers"]
+
+
+def test_containers_reach_each_other_and_the_host_them(engine: Engine) -> None:
+    server, client = engine.run(), engine.run()
+    address = engine.settings(server)["IPAddress"]
+    with engine.serve(server, 80, b"hello"):
+        assert engine.lan.inside(engine.pid(client), lambda: ask(address, 80)) == b"hello"
+        assert engine.lan.host(lambda: ask(address, 80)) == b"hello"
+    engine.remove(server, client)
+
+
+def test_what_leaves_the_host_has_the_hosts_address(engine: Engine) -> None:
+    one = engine.run()
+    listener = engine.lan.neighbour(lambda: socket.create_server((NEIGHBOUR, 7001)))
+    peer = engine.lan.inside(engine.pid(one), lambda: socket.create_connection((NEIGHBOUR, 7001), 3))
+    with listener, peer, listener.accept()[0] as seen:
+        assert seen.getpeername()[0] == HOST
+    engine.remove(one)
+
+
+def test_a_neighbour_cannot_route_to_a_container(engine: Engine) -> None:
+    one = engine.run()
+    address = engine.settings(one)["IPAddress"]
+
+    def through_the_host() -> bool:
+        subprocess.run(["ip", "route", "replace", f"{address}/32", "via", HOST], check=True)
+        return refused(address, 80)
+
+    with engine.serve(one, 80, b"secret"):
+        assert engine.lan.neighbour(through_the_host)
+        assert not engine.lan.host(lambda: refused(address, 80))
+    engine.remove(one)
+
+
+def test_addresses_are_not_used_again_at_once(engine: Engine) -> None:
+    seen = []
+    for _ in range(4):
+        one = engine.run()
+        seen.append(engine.settings(one)["IPAddress"])
+        engine.remove(one)
+    assert len(set(seen)) == 4
+
+
+@pytest.mark.parametrize("mode", ["none", "default"])
+def test_the_loopback_is_up(engine: Engine, mode: str) -> None:
+    one = engine.run(network=mode)
+
+    def flags() -> str:
+        return subprocess.run(["ip", "link", "show", "lo"], capture_output=True, text=True, check=True).stdout
+
+    assert "LOOPBACK,UP" in engine.lan.inside(engine.pid(one), flags)
+    engine.remove(one)
+
+
+def test_a_container_can_share_the_network_of_another(engine: Engine) -> None:
+    owner = engine.run(Hostname="owner")
+    guest = engine.run(network=f"container:{owner}")
+    inodes = {Path(f"/proc/{engine.pid(one)}/ns/net").stat().st_ino for one in (owner, guest)}
+    assert len(inodes) == 1
+    assert engine.settings(guest)["Networks"] == {}
+    inside = Path(f"/proc/{engine.pid(guest)}/root/etc/hosts").read_text()
+    assert f"{engine.settings(owner)['IPAddress']}\towner" in inside
+    engine.remove(owner, guest)
+
+
+def test_sharing_with_a_container_that_does_not_run_is_refused(engine: Engine) -> None:
+    body = {"Image": "hostbox", "HostConfig": {"NetworkMode": "container:nobody"}}
+    created = engine.client.post("/containers/create", body).json["Id"]
+    answer = engine.client.post(f"/containers/{created}/start")
+    assert "cannot join network of a non running container: nobody" in answer.message
+    engine.remove(created)
+
+
+def test_a_mac_address_can_be_chosen(engine: Engine) -> None:
+    one = engine.run(EndpointsConfig={"default": {"MacAddress": "02:42:00:11:22:33"}})
+    assert engine.settings(one)["MacAddress"] == "02:42:00:11:22:33"
+    engine.remove(one)
+
+
+def test_the_hosts_file_names_the_container_and_the_gateway(engine: Engine) -> None:
+    one = engine.run(Hostname="me", ExtraHosts=["outside:host-gateway"])
+    settings = engine.settings(one)
+    text = Path(f"/proc/{engine.pid(one)}/root/etc/hosts").read_text()
+    assert f"{settings['IPAddress']}\tme\n" in text
+    assert f"{settings['Gateway']}\toutside\n" in text
+    engine.remove(one)
+
+
+def test_a_killed_daemon_finds_the_endpoints_again(lan: Lan, directory: Path) -> None:
+    first = lan.host(lambda: start_daemon(directory / "killed", "--bridge", "", "--bip", "10.55.0.1/24"))
+    engine = Engine(lan, first)
+    one = engine.run(network="", PortBindings={"80/tcp": [{"HostPort": "8099"}]}) if _load(engine) else ""
+    before = engine.settings(one)
+    first.stop(signal.SIGKILL)
+    lan.on_host("nft", "flush", "ruleset")
+    again = Engine(
+        lan, lan.host(lambda: start_daemon(directory / "killed", "--bridge", "", "--bip", "10.55.0.1/24"))
+    )
+    assert again.settings(one) == before
+    with again.serve(one, 80, b"still here"):
+        assert lan.neighbour(lambda: ask(HOST, 8099)) == b"still here"
+        assert lan.host(lambda: ask("127.0.0.1", 8099)) == b"still here"
+    other = again.run()
+    assert again.settings(other)["IPAddress"] != before["IPAddress"]
+    again.remove(one, other)
+    assert again.daemon.stop() == 0
+    assert "10.55.0" not in lan.on_host("ip", "addr")
+    assert "10.55.0" not in lan.on_host("nft", "list", "ruleset")
+
+
+def test_engines_on_one_host_choose_different_bridges_and_subnets(
+    engine: Engine, lan: Lan, directory: Path
+) -> None:
+    second = Engine(lan, lan.host(lambda: start_daemon(directory / "second", "--bridge", "")))
+    _load(second)
+    one, other = engine.run(), second.run()
+    assert engine.bridge != second.bridge
+    assert engine.settings(one)["Gateway"] != second.settings(other)["Gateway"]
+    engine.remove(one)
+    second.remove(other)
+    assert second.daemon.stop() == 0
+    assert second.daemon.directory.exists()
+
+
+def test_without_a_bridge_the_default_network_is_a_loopback(lan: Lan, directory: Path) -> None:
+    daemon = lan.host(lambda: start_daemon(directory / "none", "--bridge", "none"))
+    engine = Engine(lan, daemon)
+    _load(engine)
+    one = engine.run()
+    assert engine.settings(one)["IPAddress"] == ""
+    assert json.dumps(engine.client.get("/networks/bridge").json["Options"]) == "{}"
+    engine.remove(one)
+    assert daemon.stop() == 0
+
+
+def test_a_forward_policy_of_drop_is_lived_with(engine: Engine) -> None:
+    chain = "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }\n"
+    engine.lan.on_host("nft", chain)
+    one = engine.run(PortBindings={"80/tcp": [{"HostPort": "8098"}]})
+    with engine.serve(one, 80, b"passed"):
+        for _ in range(100):
+            listed = engine.lan.on_host("nft", "list", "chain", "ip", "filter", "FORWARD")
+            if engine.bridge in listed:
+                break
+        rules = re.findall(r'[io]ifname "(\S+)" counter .*accept comment', listed)
+        assert rules == [engine.bridge] * 2
+        assert engine.lan.neighbour(lambda: ask(HOST, 8098)) == b"passed"
+    engine.remove(one)
+    engine.lan.on_host("nft", "delete", "table", "ip", "filter")
+
+
+def test_flushed_rules_are_written_again(engine: Engine) -> None:
+    import time
+
+    one = engine.run(PortBindings={"80/tcp": [{"HostPort": "8097"}]})
+    engine.lan.on_host("nft", "flush", "ruleset")
+    with engine.serve(one, 80, b"again"):
+        deadline = time.monotonic() + 20
+        while f"minidock-{engine.bridge}" not in engine.lan.on_host("nft", "list", "tables"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert "8097" in engine.elements("published4-any")
+        assert engine.lan.neighbour(lambda: ask(HOST, 8097)) == b"again"
+    engine.remove(one)
+
+
+def _load(engine: Engine) -> bool:
+    from tests.api.conftest import busybox_tar
+
+    target = "/images/create?fromSrc=-&repo=minidock-network-test&tag=latest"
+    return engine.client.post(target, busybox_tar()).status == 200
