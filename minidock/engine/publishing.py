@@ -71,7 +71,7 @@ def hand_over(shim: Shim, bound: list[Bound]) -> None:
         (one.socket.fileno(), one.port.address, one.port.port) for one in bound if one.socket is not None
     ]
     if ports:
-        with contextlib.suppress(Conflict):  # the program has ended already
+        with contextlib.suppress(Conflict, ConnectionError):  # the program has ended already
             shim.publish(ports)
 
 

@@ -9,6 +9,7 @@ survive the daemon, and goes with it. splice(2), tcp(7).
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import socket
 import struct
@@ -116,11 +117,13 @@ class Connection:
         except OSError:
             self.close()
             return
-        self._loop.watch(self._container.fileno(), READ, self._carry)
-        self._loop.watch(self._client.fileno(), READ, self._carry)
+        self._watch()
 
-    def _carry(self, events: int) -> None:
-        before = [flow.ended for flow in self._flows]
+    def _carry(self, source: "Flow", sink: "Flow", events: int) -> None:
+        """A socket, from which `source` comes and to which `sink` goes, is ready."""
+        if events & HANGUP and source.ended and not sink.ended:
+            self.close()  # it has said everything, and will not hear the answer
+            return
         try:
             for flow in self._flows:
                 flow.carry()
@@ -129,8 +132,6 @@ class Connection:
             return
         if all(flow.ended for flow in self._flows):
             self.close()
-        elif events & HANGUP and any(before):
-            self.close()  # it has neither more to say nor will it hear more
         else:
             self._watch()
 
@@ -138,7 +139,12 @@ class Connection:
         there, back = self._flows
         for one, source, sink in ((self._client, there, back), (self._container, back, there)):
             wanted = (READ if source.wants_more else 0) | (WRITE if sink.buffered else 0)
-            self._loop.watch(one.fileno(), wanted, self._carry)
+            if wanted or (source.ended and not sink.ended):
+                self._loop.watch(one.fileno(), wanted, functools.partial(self._carry, source, sink))
+            else:
+                # What it sent waits for the other side. A hang-up, which would be told again and again, comes
+                # to light when there is room.
+                self._loop.forget(one.fileno())
 
 
 class Flow:

@@ -35,12 +35,10 @@ def test_what_one_container_writes_into_a_volume_another_reads(bench: Bench, tok
 
 
 def test_a_new_volume_begins_with_what_the_image_has_there(bench: Bench, token: str) -> None:
-    inside = bench.run(*SHELL, "ls -A /etc | head -3; stat -c '%a %u %Y' /etc", network_mode="none")
-    assert bench.run(*SHELL, "ls -A /v > /dev/null", binds=[f"e{token}:/etc"])[0] == 0
+    assert bench.run("true", binds=[f"e{token}:/etc"])[0] == 0
     path = Path(bench.engine.volumes.data(f"e{token}"))
     assert set(os.listdir(path)) >= {"passwd"}
     assert stat.S_IMODE(path.stat().st_mode) == 0o755
-    assert inside[0] == 0
     bench.run("true", binds=[f"f{token}:/etc:nocopy"])
     assert os.listdir(bench.engine.volumes.data(f"f{token}")) == []
 
@@ -288,7 +286,7 @@ for kind, wanted in (("rshared", True), ("rslave", False), ("rprivate", False)):
         seen = any(info.target == place + "/there" for info in mounts.mountinfo())
         assert seen == wanted, (kind, seen)
         mounts.umount("/tmp/attached-" + str(os.getpid()) + "/there")
-        mounts.umount("/tmp/attached-" + str(os.getpid()))
+        mounts.umount("/tmp/attached-" + str(os.getpid()), mounts.MNT_DETACH)
     mounts.mount(None, place, None, mounts.MS_PRIVATE)
 os.rmdir("/tmp/attached-" + str(os.getpid()))
 """

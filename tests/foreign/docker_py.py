@@ -77,15 +77,14 @@ class Case:
 def main() -> int:
     """Prepare, run, report; 1 when a case fails without a known reason."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("arguments", nargs="*", help="for pytest, e.g. -k exec")
     parser.add_argument("--host", help="an engine that runs already (unix:///...), a dockerd for example")
-    options, rest = parser.parse_known_args()
+    options, rest = parser.parse_known_args()  # the rest is pytest's: -k exec
     python, suite = prepare(CACHE)
     with contextlib.ExitStack() as stack:
         host = options.host or stack.enter_context(daemon())
         for name in IMAGES:
             import_image(host, name)
-        cases = run(python, suite, host, [*options.arguments, *rest])
+        cases = run(python, suite, host, rest)
     return report(cases)
 
 
