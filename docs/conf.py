@@ -13,7 +13,6 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.viewcode",
     "sphinx_design",
-    "sphinx.ext.duration",
     "docs.made.extension",
 ]
 myst_enable_extensions = ["colon_fence", "deflist"]
@@ -31,7 +30,8 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 80
-toc_object_entries_show_parents = "hide"
+# With them furo resolves thousands of entries for each of the pages: minutes instead of seconds.
+toc_object_entries = False
 highlight_language = "none"
 # The types of signatures are for reading; a link for each would be noise, and many are not documented.
 nitpicky = False

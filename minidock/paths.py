@@ -6,6 +6,7 @@ Below the *data root* lies what must survive a reboot, below the *exec root* wha
     DATA-ROOT/layers/<chain id>/   unpacked layers: diff/, and layer.json; layers/l/XXXX short links
     DATA-ROOT/containers/<id>/     config.json, state.json, exit.json, hosts, hostname, <id>-json.log, ...
     DATA-ROOT/containers/<id>/rw/  the read-write layer: diff/ (upperdir) and work/ (workdir)
+    DATA-ROOT/volumes/<name>/      named and anonymous volumes: _data/ and volume.json
     DATA-ROOT/init-layer/          the layer between every image and its containers
     DATA-ROOT/cache/seccomp/       compiled seccomp filters by digest
     EXEC-ROOT/minidock.sock        the API; EXEC-ROOT/minidock.pid, lock, daemon.log

@@ -32,6 +32,7 @@ class Tracer:
     def __init__(self, memory: mmap.mmap, role: str) -> None:
         self.memory = memory
         self.role = role
+        self.process = os.getpid()
         self.count = itertools.count()
         self.generation = -1
         self.lines: set[tuple[str, int]] = set()  # what was written already: a loop is one line
@@ -62,7 +63,10 @@ class Tracer:
         return line
 
     def write(self, words: str) -> None:
-        """Write one slot."""
+        """Write one slot; a forked child goes on elsewhere than its parent, which writes at the same time."""
+        if self.process != os.getpid():
+            self.process = os.getpid()
+            self.count = itertools.count(next(self.count) + SLOTS // 2)
         text = f"{time.monotonic_ns()} {self.role} {words}".encode()[:SLOT].ljust(SLOT)
         begin = (ROLES.index(self.role) * SLOTS + next(self.count) % SLOTS) * SLOT
         self.memory[begin : begin + SLOT] = text

@@ -12,7 +12,7 @@ from pathlib import Path
 from docs.made import served, source
 
 DOCS = source.CHECKOUT / "docs"
-FENCE = re.compile(r"^(`{3,})\{transcript\}\n((?::\w+:.*\n)*)(.*?)^\1$", re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"^(`{3,})\{transcript\}\n((?::\w+:[^\n]*\n)*)(.*?)^\1$", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)

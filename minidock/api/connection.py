@@ -8,6 +8,7 @@ could read in two ways is refused (RFC 9112 section 6.3): it is how one request 
 import os
 import select
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from email.utils import formatdate
 
 import h11
 
+from minidock.api import tls
 from minidock.errors import InvalidParameter
 
 HEADER_TIMEOUT = 30.0
@@ -56,6 +58,11 @@ class Connection:
         self._poll.register(client, select.POLLIN)
         self._poll.register(stop_descriptor, select.POLLIN)
         self._served = 0
+        self.is_relayed = False  # the client's socket belongs to a relay now
+        self.is_remote = client.family != socket.AF_UNIX
+        self.is_verified = (
+            isinstance(client, ssl.SSLSocket) and client.context.verify_mode == ssl.CERT_REQUIRED
+        )
         # SO_SNDTIMEO and not settimeout(): the latter would make the socket non-blocking for the shim it
         # may go to.
         limit_sends(client, SEND_TIMEOUT)
@@ -139,6 +146,9 @@ class Connection:
         trailing, _ = self._http.trailing_data
         limit_sends(self.client, 0)
         self.client.sendall(answer)
+        if isinstance(self.client, ssl.SSLSocket):
+            self.is_relayed = True
+            return tls.relay(self.client), bytes(trailing)
         return self.client.detach(), bytes(trailing)
 
     def watch(self, descriptors: Iterable[int], timeout: float | None = None) -> set[int]:

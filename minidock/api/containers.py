@@ -9,7 +9,17 @@ import msgspec
 from minidock.api.exchange import JSON, Exchange, Reply, json_reply, no_content
 from minidock.api.faults import error_reply
 from minidock.api.wire import from_wire, to_wire
-from minidock.engine import containers, creation, inspection, lifecycle, listing, processes, prune, updating, waiting
+from minidock.engine import (
+    containers,
+    creation,
+    inspection,
+    lifecycle,
+    listing,
+    processes,
+    prune,
+    updating,
+    waiting,
+)
 from minidock.engine.engine import Engine
 from minidock.engine.model import ContainerConfig, HostConfig, NetworkingConfig
 from minidock.errors import InvalidParameter, MinidockError, NotFound, Unsupported

@@ -19,9 +19,9 @@ from collections.abc import Iterator, Sequence
 from minidock import __version__
 from minidock.api.daemon_options import DEFAULT_GROUP, DaemonOptions, parse_options
 from minidock.api.dispatch import Dispatcher
-from minidock.api.listener import listen
 from minidock.api.routes import Router
 from minidock.api.server import Server
+from minidock.api.ways_in import open_listeners
 from minidock.engine.engine import Engine
 from minidock.errors import Conflict, Forbidden, MinidockError
 from minidock.paths import Paths
@@ -55,8 +55,9 @@ def serve(options: DaemonOptions) -> None:
         stack.enter_context(_exec_root_locked(paths))
         listeners = []
         for host in options.listen_on:
-            listeners.append(listen(host, _group(options.group)))
-            stack.callback(listeners[-1].close)
+            for listener in open_listeners(host, _group(options.group), options.security):
+                listeners.append(listener)
+                stack.callback(listener.close)
         stack.enter_context(_pid_file(options.pid_file))
         for warning in options.warnings:
             log.warning("%s", warning)

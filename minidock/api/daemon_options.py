@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from minidock.api.tls import Files
+from minidock.api.ways_in import Security
 from minidock.engine.engine import Configuration
 from minidock.errors import InvalidParameter
 from minidock.paths import DEFAULT_DATA_ROOT, DEFAULT_EXEC_ROOT, Paths
@@ -24,6 +26,7 @@ class DaemonOptions:
     group: str | None = None
     pid_file: str = ""
     warnings: tuple[str, ...] = ()
+    security: Security = Security()
 
     @property
     def listen_on(self) -> tuple[str, ...]:
@@ -50,7 +53,25 @@ def parse_options(arguments: Sequence[str]) -> DaemonOptions:
         bip=_bip(values.bip),
     )
     pid_file = os.path.abspath(values.pidfile) if values.pidfile else paths.pid_file
-    return DaemonOptions(configuration, tuple(values.host), values.group, pid_file)
+    return DaemonOptions(
+        configuration, tuple(values.host), values.group, pid_file, security=_security(values)
+    )
+
+
+def _security(values: argparse.Namespace) -> Security:
+    """Return how TCP is protected; files that are not named are where docker looks for them."""
+    if not (values.tls or values.tlsverify):
+        return Security(None, values.insecure_tcp)
+    folder = os.environ.get("DOCKER_CERT_PATH") or os.path.expanduser("~/.docker")
+    authority, certificate, key = (
+        given or os.path.join(folder, name)
+        for given, name in (
+            (values.tlscacert, "ca.pem"),
+            (values.tlscert, "cert.pem"),
+            (values.tlskey, "key.pem"),
+        )
+    )
+    return Security(Files(authority, certificate, key, values.tlsverify), values.insecure_tcp)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         "--host",
         action="append",
         default=[],
-        metavar="unix://PATH",
+        metavar="unix://PATH|tcp://ADDRESS:PORT|fd://",
         help="where to listen; may be repeated",
     )
     add(
@@ -108,6 +129,16 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="MODULE:FUNCTION=FILE",
         help="run FILE's function instead",
+    )
+    add("--tls", action="store_true", help="use TLS on tcp:// hosts")
+    add("--tlsverify", action="store_true", help="use TLS and ask clients for a certificate of the CA")
+    add("--tlscacert", metavar="FILE", help="the CA of the clients (default ~/.docker/ca.pem)")
+    add("--tlscert", metavar="FILE", help="the engine's certificate (default ~/.docker/cert.pem)")
+    add("--tlskey", metavar="FILE", help="its key (default ~/.docker/key.pem)")
+    add(
+        "--insecure-tcp",
+        action="store_true",
+        help="listen on tcp:// off loopback without client certificates: whoever reaches it is root here",
     )
     add("-D", "--debug", action="store_true", help="log every request that fails")
     return parser

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 import h11
 
 from minidock import __version__
-from minidock.api import negotiation
+from minidock.api import negotiation, ways_in
 from minidock.api.connection import Connection, Head
 from minidock.api.exchange import Exchange, Reply
 from minidock.api.faults import error_reply, status_of
@@ -43,7 +43,7 @@ class Dispatcher:
             if head is None:
                 return
             exchange = self._exchange(connection, head)
-            self._answer(exchange)
+            self._answer(connection, exchange)
             if exchange.hijacked or not connection.next_cycle():
                 return
 
@@ -55,8 +55,10 @@ class Dispatcher:
         exchange.add_common_headers(self._headers)
         return exchange
 
-    def _answer(self, exchange: Exchange) -> None:
+    def _answer(self, connection: Connection, exchange: Exchange) -> None:
         try:
+            if connection.is_remote:
+                ways_in.check_request(exchange.head.headers, connection.is_verified)
             exchange.version, exchange.path = negotiation.split_version(exchange.path)
             function, arguments = self._router.find(exchange.head.method, exchange.path)
             reply = function(self._engine, exchange, *arguments)

@@ -10,6 +10,7 @@ import grp
 import os
 import secrets
 import socket
+import ssl
 import stat
 from dataclasses import dataclass
 
@@ -26,10 +27,13 @@ class Listener:
     socket: socket.socket
     path: str
     inode: tuple[int, int]
+    tls: ssl.SSLContext | None = None
 
     def close(self) -> None:
-        """Stop listening and remove the name, unless another socket has taken it meanwhile."""
+        """Stop listening and remove the name (if it has one), unless another socket has taken it meanwhile."""
         self.socket.close()
+        if not self.path:
+            return
         with contextlib.suppress(OSError):
             if _inode(self.path) == self.inode:
                 os.unlink(self.path)
@@ -43,8 +47,8 @@ def listen(host: str, group: str | None) -> Listener:
     scheme, separator, address = host.partition("://")
     if not separator:
         raise InvalidParameter(f"invalid host {host!r}: expected unix:///path/to/socket")
-    if scheme in ("tcp", "fd", "npipe", "ssh"):
-        raise Unsupported(f"listening on {scheme}:// is not served yet: use -H unix:///path/to/socket")
+    if scheme in ("npipe", "ssh"):
+        raise Unsupported(f"listening on {scheme}:// is not served: use unix://, tcp:// or fd://")
     if scheme != "unix" or not address.startswith("/"):
         raise InvalidParameter(f"invalid host {host!r}: expected unix:///path/to/socket")
     return _listen_unix(address, _group_id(group))

@@ -10,12 +10,14 @@ import logging
 import os
 import select
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
 
 import h11
 
+from minidock.api import tls
 from minidock.api.connection import Connection, stop_descriptor
 from minidock.api.listener import Listener
 
@@ -75,7 +77,10 @@ class Server:
             time.sleep(DESCRIPTOR_PAUSE)
             return
         client.setblocking(True)
-        thread = threading.Thread(target=self._serve_client, args=(client,), name="client", daemon=True)
+        context = listener.tls
+        thread = threading.Thread(
+            target=self._serve_client, args=(client, context), name="client", daemon=True
+        )
         with self._lock:
             self._clients[client] = thread
         try:
@@ -84,14 +89,29 @@ class Server:
             log.error("cannot start a thread for a client: %s", error)
             self._forget(client)
 
-    def _serve_client(self, client: socket.socket) -> None:
+    def _serve_client(self, client: socket.socket, context: ssl.SSLContext | None) -> None:
+        connection = None
         try:
-            self._serve(Connection(client, self._stop))
+            if context is not None:
+                client = self._secured(client, context)
+            connection = Connection(client, self._stop)
+            self._serve(connection)
         except (OSError, h11.ProtocolError) as error:
             log.debug("a connection ended: %s", error)
         except Exception:
             log.exception("a connection failed")
-        self._forget(client)
+        if connection is None or not connection.is_relayed:
+            self._forget(client)
+            return
+        with self._lock:
+            self._clients.pop(client, None)
+
+    def _secured(self, client: socket.socket, context: ssl.SSLContext) -> socket.socket:
+        """Do the handshake; from then on the client is known by its secure socket."""
+        secure = tls.accept(client, context)
+        with self._lock:
+            self._clients[secure] = self._clients.pop(client)
+        return secure
 
     def _forget(self, client: socket.socket) -> None:
         with self._lock:

@@ -206,9 +206,7 @@ COMMANDS = {
             _map("aux-address", "", "Auxiliary IPv4 or IPv6 addresses used by Network driver"),
             Flag("config-from", "", "string", "The network from which to copy the configuration"),
             Flag("config-only", "", "bool", "Create a configuration only network"),
-            Flag(
-                "driver", "d", "string", "Driver to manage the Network", default="bridge", shown='"bridge"'
-            ),
+            Flag("driver", "d", "string", "Driver to manage the Network", default="bridge", shown='"bridge"'),
             _strings("gateway", "IPv4 or IPv6 Gateway for the master subnet"),
             Flag("ingress", "", "bool", "Create swarm routing-mesh network"),
             Flag("internal", "", "bool", "Restrict external access to the network"),

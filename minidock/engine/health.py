@@ -68,9 +68,7 @@ def watch(engine: Engine, container: Container) -> None:
 class Monitor:
     """The health of one run. `state` is replaced whole, so it may be read at any time."""
 
-    def __init__(
-        self, engine: Engine, container: Container, wanted: list[str], check: Healthcheck
-    ) -> None:
+    def __init__(self, engine: Engine, container: Container, wanted: list[str], check: Healthcheck) -> None:
         self.state = HealthState(status=STARTING, failing_streak=0, log=[])
         self._engine = engine
         self._container = container

@@ -15,7 +15,14 @@ from minidock.engine import endpoints, links, mounts
 from minidock.engine.containers import Container, find
 from minidock.engine.model import HostConfig, RunState
 from minidock.engine.transitions import UP
-from minidock.engine.views import ContainerInspection, DriverData, HealthState, MountPoint, NetworkSettings, State
+from minidock.engine.views import (
+    ContainerInspection,
+    DriverData,
+    HealthState,
+    MountPoint,
+    NetworkSettings,
+    State,
+)
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine

@@ -24,9 +24,7 @@ def options(host: HostConfig) -> tuple[int, int]:
     """Return (max size in bytes, max files) of the log; raises for other drivers and options."""
     driver, given = host.log_config.type or "json-file", host.log_config.config or {}
     if driver in _OTHERS:
-        raise Unsupported(
-            f"logger: log driver '{driver}' is not supported (json-file, local and none are)"
-        )
+        raise Unsupported(f"logger: log driver '{driver}' is not supported (json-file, local and none are)")
     if driver not in (*READABLE, NONE):
         raise InvalidParameter(f"logger: no log driver named '{driver}' is registered")
     for name, value in given.items():

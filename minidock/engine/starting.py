@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from minidock.engine import (
     filters,
     health,
-    log_drivers,
     links,
+    log_drivers,
     mounts_sources,
     networking,
     publishing,

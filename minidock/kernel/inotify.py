@@ -21,9 +21,7 @@ class Watch:
         self._descriptor = libc.syscall("inotify_init1", IN_CLOEXEC | IN_NONBLOCK)
         try:
             mask = IN_MODIFY | IN_MOVED_TO | IN_CREATE | IN_ONLYDIR
-            libc.syscall(
-                "inotify_add_watch", self._descriptor, libc.encode(directory), mask, about=directory
-            )
+            libc.syscall("inotify_add_watch", self._descriptor, libc.encode(directory), mask, about=directory)
         except BaseException:
             os.close(self._descriptor)
             raise

@@ -124,13 +124,13 @@ class Connection:
         if events & HANGUP and source.ended and not sink.ended:
             self.close()  # it has said everything, and will not hear the answer
             return
-        try:
-            for flow in self._flows:
-                flow.carry()
-        except OSError:
-            self.close()  # one side has broken off: the other learns it too
-            return
-        if all(flow.ended for flow in self._flows):
+        for flow in self._flows:
+            flow.carry()
+        if any(flow.was_reset for flow in self._flows):  # who is cut off must not take it for the end
+            for one in (self._client, self._container):
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            self.close()
+        elif all(flow.ended for flow in self._flows):
             self.close()
         else:
             self._watch()
@@ -156,7 +156,7 @@ class Flow:
         with contextlib.suppress(OSError):  # smaller is slower, no more
             fcntl.fcntl(self._writing, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
         self.buffered = 0
-        self.ended = False
+        self.ended = self.was_reset = False
 
     @property
     def wants_more(self) -> bool:
@@ -164,7 +164,9 @@ class Flow:
         return not self.ended and not self.buffered
 
     def carry(self) -> None:
-        """Carry what is there and has room; OSError when one of the sockets is broken."""
+        """Carry what is there and has room, until one of the sockets is broken. The other direction goes on:
+        a server may refuse to hear more and still answer.
+        """
         for _ in range(TURNS):
             if self.buffered:
                 if not self._pass_on():
@@ -182,6 +184,9 @@ class Flow:
             self.buffered = _splice(self._source.fileno(), self._writing, PIPE_SIZE)
         except BlockingIOError:
             return False
+        except OSError:
+            self.ended = self.was_reset = True
+            return False
         if not self.buffered:
             self.ended = True
             with contextlib.suppress(OSError):  # the other side may have gone first
@@ -192,6 +197,9 @@ class Flow:
         try:
             self.buffered -= _splice(self._reading, self._sink.fileno(), self.buffered)
         except BlockingIOError:
+            return False
+        except OSError:  # nobody hears it any more
+            self.buffered, self.ended = 0, True
             return False
         return True
 

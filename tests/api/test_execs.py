@@ -180,7 +180,11 @@ def test_the_events_name_the_exec(containers: Client) -> None:
     filters = quote(json.dumps({"container": [container]}))
     answer = containers.get(f"/events?since={since:.6f}&until={time.time() + 0.1:.6f}&filters={filters}")
     seen = [(event["Action"], event["Actor"]["Attributes"].get("exitCode")) for event in answer.lines]
-    assert seen == [("exec_create: sh -c exit 3", None), ("exec_start: sh -c exit 3", None), ("exec_die", "3")]
+    assert seen == [
+        ("exec_create: sh -c exit 3", None),
+        ("exec_start: sh -c exit 3", None),
+        ("exec_die", "3"),
+    ]
 
 
 def test_a_terminal_of_an_exec_has_the_size_that_was_asked_for(containers: Client) -> None:
@@ -188,9 +192,7 @@ def test_a_terminal_of_an_exec_has_the_size_that_was_asked_for(containers: Clien
     identifier = prepare(
         containers, container, "sh", "-c", "stty size; read x; stty size", Tty=True, AttachStdin=True
     )
-    with contextlib.closing(
-        Executed(containers, identifier, Tty=True, ConsoleSize=[31, 97])
-    ) as executed:
+    with contextlib.closing(Executed(containers, identifier, Tty=True, ConsoleSize=[31, 97])) as executed:
         assert executed.file.readline() == b"31 97\r\n"
         assert containers.post(f"/exec/{identifier}/resize?h=40&w=120").status in (200, 201)
         executed.socket.sendall(b"\n")

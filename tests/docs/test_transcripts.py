@@ -67,7 +67,8 @@ def perform(blocks: list[Block], stage: Stage, directory: Path) -> int:
                 expected = re.sub(r"^/ # (\^[A-Z])+$", "/ # ", expected, flags=re.MULTILINE)
             else:
                 shown = run(line, environment, str(directory))
-            assert agrees(expected, shown, ids), f"{where}\n$ {line}\n{shown}\nbut the page shows\n{expected}"
+            if not agrees(expected, shown, ids):
+                pytest.fail(f"{where}\n$ {line}\n{shown}\nbut the page shows\n{expected}", pytrace=False)
     return count
 
 
@@ -83,9 +84,13 @@ def test_a_command_of_2014_does_what_its_row_shows(
 ) -> None:
     examples = command.blocks()
     assert examples or "registry" in command.needs or not command.is_served, "what works has an example"
-    done = perform(examples, stage_of_commands, tmp_path)
-    assert done or not command.is_served or not examples
-    assert run("docker ps -a -q", stage_of_commands.environment(), "/") == ""
+    environment = stage_of_commands.environment()
+    try:
+        done = perform(examples, stage_of_commands, tmp_path)
+        assert done or not command.is_served or not examples
+        assert run("docker ps -a -q", environment, "/") == "", "an example removes what it made"
+    finally:
+        run("docker ps -a -q | xargs -r docker rm -f", environment, "/")
 
 
 def test_all_32_commands_of_2014_are_there_with_their_forms_in_two_languages() -> None:

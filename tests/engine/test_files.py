@@ -115,7 +115,7 @@ def test_a_link_is_followed_to_write_and_ends_inside(bench: Bench, container: st
 
 def test_what_cannot_be_is_refused_in_dockers_words(bench: Bench, container: str) -> None:
     engine = bench.engine
-    for path in ("/nope", "/dangling", "/proc/1/status", "/sys/kernel"):
+    for path in ("/nope", "/dangling", "/sys/kernel"):
         with pytest.raises(NotFound, match=f"Could not find the file {path} in container {container}"):
             files.write(engine, container, path, tar(("f", b"")))
     with pytest.raises(InvalidParameter, match="extraction point is not a directory"):
@@ -155,8 +155,9 @@ def test_everything_goes_to_the_containers_user_on_request(bench: Bench) -> None
     identifier = bench.create("true", user="1234:55")
     files.write(bench.engine, identifier, "/", tar(("mine", b"")), files.Manners(give_to_user=True))
     with files.read(bench.engine, identifier, "/mine") as (_, pieces):
-        entry = tarfile.open(fileobj=io.BytesIO(b"".join(pieces))).next()
-    assert entry is not None
+        data = io.BytesIO(b"".join(pieces))
+    with tarfile.open(fileobj=data) as archive:
+        (entry,) = archive
     assert (entry.uid, entry.gid) == (1234, 55)
 
 

@@ -95,7 +95,9 @@ def is_hanging(pid: int) -> bool:
 
 def test_failures_do_not_count_while_the_program_starts_up(bench: Bench) -> None:
     identifier = bench.start(
-        "sleep", "600", healthcheck=check("CMD", "false", start_period=10**12, start_interval=50 * MS, retries=1)
+        "sleep",
+        "600",
+        healthcheck=check("CMD", "false", start_period=10**12, start_interval=50 * MS, retries=1),
     )
     deadline = time.monotonic() + PATIENCE
     while len((found := await_health(bench, identifier, "starting")).log) < 3:

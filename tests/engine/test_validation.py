@@ -103,7 +103,6 @@ def test_what_is_wrong_is_refused_in_dockers_words(members: dict[str, Any], mess
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ({"links": ["x"]}, "--link is not supported yet"),
         ({"storage_opt": {"size": "1g"}}, "--storage-opt is not supported yet"),
         ({"log_config": LogConfig(type="syslog")}, "log driver 'syslog' is not supported"),
         ({"device_requests": [DeviceRequest(capabilities=[["gpu"]])]}, r"capabilities: \[\[gpu\]\]"),

@@ -1,4 +1,4 @@
-"""Volumes and mounts of real containers: what they see, what stays, what goes, and what nobody can escape from."""
+"""Volumes and mounts of real containers: what they see, what stays and goes, what nobody escapes from."""
 
 import os
 import stat
@@ -159,7 +159,7 @@ def test_a_volume_of_a_file_system_that_is_not_there_fails_the_start(bench: Benc
     volumes.create(
         bench.engine, f"nfs{token}", options={"type": "nofs", "device": ":/x", "o": "addr=127.0.0.1"}
     )
-    with pytest.raises(StartFailed, match="failed to mount local volume: mount :/x:.*no such device"):
+    with pytest.raises(StartFailed, match=r"failed to mount local volume: mount :/x:.*no such device"):
         bench.start("true", binds=[f"nfs{token}:/v"])
 
 
@@ -187,7 +187,7 @@ def test_a_part_of_a_volume_is_mounted_and_must_be_there(bench: Bench, token: st
 @pytest.mark.parametrize("target", ["/etc", "../../../../../../etc", "/proc/self/root"])
 def test_a_link_in_a_volume_does_not_lead_a_part_of_it_out(bench: Bench, token: str, target: str) -> None:
     bench.run("ln", "-s", target, "/v/out", binds=[f"o{token}:/v"])
-    with pytest.raises(StartFailed, match="it leads out of it|no such file|too many levels"):
+    with pytest.raises(StartFailed, match=r"it leads out of it|no such file|too many levels"):
         bench.start("true", mounts=[part(f"o{token}", "out")])
     with pytest.raises(StartFailed):
         bench.start("true", mounts=[part(f"o{token}", "out/passwd")])
@@ -197,7 +197,7 @@ def test_a_link_in_a_volume_does_not_lead_a_part_of_it_out(bench: Bench, token: 
 def test_a_racer_cannot_move_a_part_of_a_volume_or_a_mount_target_out(
     fresh_bench: Bench, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Another container swaps a directory of the shared volume for a link to / while ours are being mounted."""
+    """Another container swaps a directory of the shared volume for a link to / while ours is mounted."""
     soak = request.config.getoption("--soak")
     rounds = 500 if soak else min(20, int(request.config.getoption("--rounds")) * 2)
     volumes.create(fresh_bench.engine, "race")

@@ -28,8 +28,8 @@ public_key() {
 packages() {
     printf '%s,' "linux-image-cloud-$architecture" systemd-sysv dbus udev openssh-server sudo rsync python3 \
         python3-venv iproute2 iptables nftables kmod procps iputils-ping busybox-static uidmap libseccomp2 \
-        libnftables1 strace ca-certificates curl docker.io runc apparmor
-    echo util-linux-extra
+        libnftables1 strace ca-certificates curl docker.io
+    echo runc
 }
 
 # This distribution's sources and download settings as apt itself understands them on the host.
@@ -79,6 +79,7 @@ pack_initrd() {
     local kernel=$1 tree=$work/initrd module number=10
     mkdir -p "$tree"/{bin,proc,dev,newroot,modules}
     cp "$root/bin/busybox" "$tree/bin/sh"
+    for name in mount umount insmod usleep poweroff switch_root; do ln -s sh "$tree/bin/$name"; done
     for module in $(for name in virtio_pci virtio_mmio virtio_blk; do
         chroot "$root" modprobe -S "$kernel" --show-depends $name; done |
         sed -n 's/^insmod \([^ ]*\).*/\1/p' | awk '!seen[$0]++'); do
@@ -86,6 +87,7 @@ pack_initrd() {
     done
     cat >"$tree/init" <<'INIT'
 #!/bin/sh
+export PATH=/bin
 mount -t devtmpfs dev /dev
 mount -t proc proc /proc
 for module in /modules/*; do insmod "$module"; done

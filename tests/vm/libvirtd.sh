@@ -10,9 +10,14 @@ set -euo pipefail
 
 if [ "${1:-}" != --inside ]; then
     [ $# -ge 2 ] && [ "$(id -u)" = 0 ] || { echo "usage, as root: $0 SCRATCH COMMAND [ARGUMENT...]" >&2; exit 2; }
-    # setpriv: unshare(1) itself ends with its parent, and with --kill-child all of the namespace ends with unshare.
-    exec setpriv --pdeathsig KILL \
-        unshare --mount --net --pid --ipc --fork --kill-child=KILL "$0" --inside "$@"
+    # unshare(1) blocks SIGTERM, so this shell takes signals in its place. With --pdeathsig unshare ends with this
+    # shell even when that is killed, with --kill-child process 1 ends with unshare, and with that the rest.
+    setpriv --pdeathsig KILL unshare --mount --net --pid --ipc --fork --kill-child=KILL "$0" --inside "$@" <&0 &
+    trap 'kill -KILL $!; exit 143' TERM HUP
+    trap 'kill -KILL $!; exit 130' INT
+    code=0
+    wait $! || code=$?
+    exit $code
 fi
 scratch=$(realpath "$2")
 shift 2
