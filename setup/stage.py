@@ -88,6 +88,7 @@ class Stage:
 
     def _remove(self) -> None:
         if self._daemon is not None:
+            self._remove_containers()
             remains.terminate(
                 self._daemon.pid, lambda: self._daemon is not None and self._daemon.poll() is not None
             )
@@ -96,3 +97,14 @@ class Stage:
         shutil.rmtree(self.directory, ignore_errors=True)
         if self.directory.exists():
             print(f"Could not remove {self.directory} completely.", flush=True)
+
+    def _remove_containers(self) -> None:
+        """Let the engine take its containers away: at its end it then takes its bridge and rules away too."""
+        script = "minidock rm -f $(minidock ps -aq)"
+        subprocess.run(
+            ["sh", "-c", script],
+            env=self.environment(),
+            capture_output=True,
+            timeout=START_TIMEOUT,
+            check=False,
+        )

@@ -88,7 +88,7 @@ class FunctionRole(SphinxRole):
         except source.UnknownReference as error:
             return [], [self.inliner.reporter.warning(str(error), line=self.lineno)]
         target = f"{found.module}.{found.name}" if _is_on_a_page(found) else found.module
-        shown = self.text.removeprefix("minidock.") if found.name else found.module
+        shown = self.text.removeprefix("minidock.")
         link = addnodes.pending_xref(
             "", refdomain="py", reftype="obj", reftarget=target, refexplicit=True, refwarn=True,
             refdoc=self.env.docname,
@@ -99,10 +99,18 @@ class FunctionRole(SphinxRole):
 
 
 def _is_on_a_page(found: source.Definition) -> bool:
-    """Tell whether autodoc shows it: it and its class have docstrings, and no underscore before their names."""
+    """Tell whether autodoc shows it: it and its class have docstrings, and no underscore before their
+    names.
+    """
     parts = found.name.split(".")
-    outer = [source.definitions(found.module)[".".join(parts[:count])] for count in range(1, len(parts) + 1) if parts[0]]
-    return all(each.has_docstring and not each.name.split(".")[-1].startswith("_") for each in outer) and bool(outer)
+    outer = [
+        source.definitions(found.module)[".".join(parts[:count])]
+        for count in range(1, len(parts) + 1)
+        if parts[0]
+    ]
+    return all(
+        each.has_docstring and not each.name.split(".")[-1].startswith("_") for each in outer
+    ) and bool(outer)
 
 
 class TestRole(SphinxRole):
@@ -132,10 +140,16 @@ class FileRole(SphinxRole):
 
 def make_pages(_app: Sphinx, docname: str, content: list[str]) -> None:
     """Fill pages: `%modules-of PACKAGE` becomes a section for each module, and a line `%optional PAGE` of a
-    toctree the page, if it is there.
+    toctree the page, if it is there. The decisions become children of their list.
     """
+    if docname == "decisions/STATUS":
+        content[0] += "\n```{toctree}\n:hidden:\n:glob:\n\n0*\n```\n"
     content[0] = OPTIONAL.sub(
-        lambda found: found[0].removeprefix("%optional ") if (source.CHECKOUT / "docs" / f"{found[1]}.md").exists() else "",
+        lambda found: (
+            found[0].removeprefix("%optional ")
+            if (source.CHECKOUT / "docs" / f"{found[1]}.md").exists()
+            else ""
+        ),
         content[0],
     )
     content[0] = MODULES.sub(lambda found: _module_sections(found[1]), content[0])
@@ -146,7 +160,11 @@ def _module_sections(package: str) -> str:
     if package not in (*source.packages(), "top"):
         return f"There is no package `{package}` in this version yet."
     if package == "top":
-        names = [name for name in source.modules() if name.count(".") == 1 and name.split(".")[1] not in source.packages()]
+        names = [
+            name
+            for name in source.modules()
+            if name.count(".") == 1 and name.split(".")[1] not in source.packages()
+        ]
     else:
         names = [name for name in source.modules() if name == top or name.startswith(f"{top}.")]
     parts = []
@@ -158,7 +176,9 @@ def _module_sections(package: str) -> str:
     return "\n".join(parts)
 
 
-def plain_docstring(_app: Sphinx, _what: str, _name: str, thing: Any, _options: Any, lines: list[str]) -> None:
+def plain_docstring(
+    _app: Sphinx, _what: str, _name: str, thing: Any, _options: Any, lines: list[str]
+) -> None:
     """Turn a docstring, which is plain text with backticks, into reStructuredText that cannot be misread."""
     inherited = inspect.isclass(thing) and not thing.__dict__.get("__doc__")
     text = "" if inherited else inspect.cleandoc("\n".join(lines))
@@ -183,7 +203,11 @@ def _escaped(line: str) -> str:
         else:
             parts[index] = re.sub(r"([\\*_|<>:#+.=~^-])", r"\\\1", part)
     joined = "".join(parts)
-    return re.sub(r"(?<=\w)``|``(?=\w)", lambda found: f"{found[0]}", joined).replace("``(", "``\\ (").replace("``s", "``\\ s")
+    return (
+        re.sub(r"(?<=\w)``|``(?=\w)", lambda found: f"{found[0]}", joined)
+        .replace("``(", "``\\ (")
+        .replace("``s", "``\\ s")
+    )
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

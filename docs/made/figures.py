@@ -97,7 +97,7 @@ def layers() -> str:
     width, row_height, half = 620.0, 96.0, (78.0, 25.0)
     height = row_height * len(rows) + 70
     center = {
-        package: (width * (column + 0.5) / len(row), height - 105 - row_height * level)
+        package: (width * _across(row, column, level), height - 105 - row_height * level)
         for level, row in enumerate(rows)
         for column, package in enumerate(row)
     }
@@ -118,6 +118,11 @@ def layers() -> str:
     return drawing.render()
 
 
+def _across(row: list[str], column: int, level: int) -> float:
+    """Return where in its row a box stands; lone boxes are set off, so that long arrows pass beside them."""
+    return (0.72, 0.58, 0.42, 0.25)[level % 4] if len(row) == 1 else (column + 0.5) / len(row)
+
+
 def _depths(edges: dict[tuple[str, str], int]) -> dict[str, int]:
     """Return each package's height above the packages that import nothing: the longest way down."""
     below: dict[str, set[str]] = {}
@@ -136,28 +141,31 @@ def _depths(edges: dict[tuple[str, str], int]) -> dict[str, int]:
 def processes() -> str:
     """Draw the processes of one running container, as they were recorded, with what each has of its own."""
     recorded: list[dict[str, Any]] = json.loads((RECORDED / "processes.json").read_text())
-    width, row_height = 640.0, 98.0
-    drawing = Drawing(width, row_height * len(recorded) + 10, "The processes of one running container")
+    width, row_height, box_width, step = 500.0, 116.0, 400.0, 28.0
+    drawing = Drawing(width, row_height * len(recorded) - 12, "The processes of one running container")
     for index, process in enumerate(recorded):
-        x, y = 12 + 34.0 * index, 14 + row_height * index
+        x, y = 8 + step * index, 8 + row_height * index
         own = process["own_namespaces"]
-        drawing.box(x, y, 460, 66, "box" if not own else "inside")
-        drawing.text(x + 14, y + 25, process["role"], "name", "start")
-        drawing.text(x + 20 + len(process["role"]) * 8.6, y + 25, process["threads"], "small", "start")
-        words = f"own namespaces: {', '.join(own)}" if own else "in the host's namespaces"
-        drawing.text(x + 14, y + 48, f"runs {process['runs']}; {words}", "small", "start")
+        drawing.box(x, y, box_width, 76, "inside" if own else "box")
+        drawing.text(x + 14, y + 22, process["role"], "name", "start")
+        drawing.text(x + box_width - 14, y + 22, process["threads"], "small", "end")
+        drawing.text(x + 14, y + 43, process["runs"], "small", "start")
+        words = f"namespaces of its own: {', '.join(own)}" if own else "in the host's namespaces"
+        drawing.text(x + 14, y + 62, words, "small", "start")
         if index + 1 < len(recorded):
-            begin = (x + 16, y + 66)
-            drawing.line(*begin, x + 16, y + row_height + 33, head=False)
-            drawing.line(x + 16, y + row_height + 33, x + 31, y + row_height + 33)
-            drawing.text(x + 28, y + 86, recorded[index + 1]["begins"], "small", "start")
+            middle = y + row_height + 38
+            drawing.line(x + 14, y + 76, x + 14, middle, head=False)
+            drawing.line(x + 14, middle, x + step - 2, middle)
+            drawing.text(x + 26, y + 101, recorded[index + 1]["begins"], "small", "start")
     return drawing.render()
 
 
 def hand_overs() -> str:
     """Draw how one `run` passes from process to process: the functions that each calls for the first time."""
     functions: list[list[str]] = json.loads((RECORDED / "core-path.json").read_text())["functions"]
-    parts = [(role, [name for _, name in rows]) for role, rows in itertools.groupby(functions, lambda row: row[0])]
+    parts = [
+        (role, [name for _, name in rows]) for role, rows in itertools.groupby(functions, lambda row: row[0])
+    ]
     lanes = list(dict.fromkeys(role for role, _ in parts))
     width, row_height, left = 640.0, 40.0, 60.0
     gap = (width - 2 * left) / max(1, len(lanes) - 1)
@@ -176,7 +184,9 @@ def hand_overs() -> str:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         words = names[0].removeprefix("minidock.") + more
         to_the_right = x + len(words) * CHARACTER * 0.86 + 16 < width
-        drawing.text(x + (12 if to_the_right else -12), y + 4, words, "label small", "start" if to_the_right else "end")
+        drawing.text(
+            x + (12 if to_the_right else -12), y + 4, words, "label small", "start" if to_the_right else "end"
+        )
         before = role
     return drawing.render()
 

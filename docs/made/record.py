@@ -49,7 +49,10 @@ class TracedEngine:
         program = TRACED.format(top=str(source.CHECKOUT), install=install, then=then)
         host = f"unix://{self.directory}/s"
         return subprocess.run(
-            [sys.executable, "-B", "-c", program, "-H", host, *words], capture_output=True, text=True, check=False
+            [sys.executable, "-B", "-c", program, "-H", host, *words],
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
 
@@ -65,7 +68,9 @@ def traced_engine() -> Iterator[TracedEngine]:
     tracer.clear(f"{directory}/trace")
     with open(directory / "log", "wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-B", "-c", program, "-H", f"unix://{directory}/s", *roots], stdout=log, stderr=log
+            [sys.executable, "-B", "-c", program, "-H", f"unix://{directory}/s", *roots],
+            stdout=log,
+            stderr=log,
         )
     try:
         deadline = time.monotonic() + START_TIMEOUT

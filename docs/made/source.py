@@ -70,7 +70,12 @@ def _definitions(module: str, parent: ast.AST, prefix: str) -> Iterator[Definiti
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
             kind = "class" if isinstance(node, ast.ClassDef) else "function"
             yield Definition(
-                module, prefix + node.name, first, node.end_lineno or first, kind, bool(ast.get_docstring(node))
+                module,
+                prefix + node.name,
+                first,
+                node.end_lineno or first,
+                kind,
+                bool(ast.get_docstring(node)),
             )
             if kind == "class":
                 yield from _definitions(module, node, f"{prefix}{node.name}.")

@@ -33,9 +33,7 @@ class Drawing:
     def line(self, x1: float, y1: float, x2: float, y2: float, kind: str = "line", head: bool = True) -> None:
         """Draw a straight line, with an arrow head at its end."""
         marker = ' marker-end="url(#head)"' if head else ""
-        self._shapes.append(
-            f'<path class="{kind}" d="M{x1:.1f},{y1:.1f} L{x2:.1f},{y2:.1f}"{marker}/>'
-        )
+        self._shapes.append(f'<path class="{kind}" d="M{x1:.1f},{y1:.1f} L{x2:.1f},{y2:.1f}"{marker}/>')
 
     def curve(self, begin: tuple[float, float], end: tuple[float, float], bend: float, label: str) -> None:
         """Draw an arrow that bends to its left by `bend`, with its label at the middle."""
@@ -60,12 +58,14 @@ class Drawing:
         return (
             f'<div class="drawn" style="max-width:{self.width:.0f}px">'
             f'<svg role="img" aria-label="{name}" viewBox="0 0 {self.width:.0f} {self.height:.0f}" '
-            f'style="min-width:{min(self.width, 520):.0f}px" xmlns="http://www.w3.org/2000/svg">'
+            f'style="min-width:{min(self.width, 440):.0f}px" xmlns="http://www.w3.org/2000/svg">'
             f"<title>{name}</title>{head}{''.join(self._shapes)}{''.join(self._above)}</svg></div>"
         )
 
 
-def edge_of(center: tuple[float, float], half: tuple[float, float], towards: tuple[float, float]) -> tuple[float, float]:
+def edge_of(
+    center: tuple[float, float], half: tuple[float, float], towards: tuple[float, float]
+) -> tuple[float, float]:
     """Return where the line from a box's centre towards a point leaves the box."""
     dx, dy = towards[0] - center[0], towards[1] - center[1]
     if not dx and not dy:

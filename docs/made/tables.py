@@ -46,7 +46,15 @@ def api() -> str:
         else:
             rows.append(f"| `{route}` | {{fn}}`{function.__module__}:{function.__name__}` |")
     count = f"{len(rows) - 2} of {len(served.ALL)} routes are served.\n\n"
-    head = ["", "## Refused", "", "Each answers with a sentence that says so.", "", "| route | answer |", "|---|---|"]
+    head = [
+        "",
+        "## Refused",
+        "",
+        "Each answers with a sentence that says so.",
+        "",
+        "| route | answer |",
+        "|---|---|",
+    ]
     return count + "\n".join([*rows, *(head + refused if refused else [])])
 
 
@@ -96,7 +104,9 @@ def core_path() -> str:
     parts = []
     for role, group in itertools.groupby(recorded["functions"], key=lambda row: row[0]):
         parts += [f"**In the {figures.ROLE_NAMES[role]}**", ""]
-        for module, rows in itertools.groupby((name for _, name in group), key=lambda name: name.split(":")[0]):
+        for _module, rows in itertools.groupby(
+            (name for _, name in group), key=lambda name: name.split(":")[0]
+        ):
             found = [source.resolve(name) for name in rows]
             names = ", ".join(f"{{fn}}`{f.module}:{f.name}`" for f in found)
             parts.append(f"1. {names} ({sum(f.lines for f in found)} lines)")

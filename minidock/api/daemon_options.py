@@ -4,7 +4,7 @@ import argparse
 import ipaddress
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from minidock.api.tls import Files
@@ -26,7 +26,7 @@ class DaemonOptions:
     group: str | None = None
     pid_file: str = ""
     warnings: tuple[str, ...] = ()
-    security: Security = Security()
+    security: Security = field(default_factory=Security)
 
     @property
     def listen_on(self) -> tuple[str, ...]:
@@ -130,6 +130,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MODULE:FUNCTION=FILE",
         help="run FILE's function instead",
     )
+    _add_security(add)
+    add("-D", "--debug", action="store_true", help="log every request that fails")
+    return parser
+
+
+def _add_security(add: Callable[..., argparse.Action]) -> None:
+    """Add the options that protect tcp:// hosts."""
     add("--tls", action="store_true", help="use TLS on tcp:// hosts")
     add("--tlsverify", action="store_true", help="use TLS and ask clients for a certificate of the CA")
     add("--tlscacert", metavar="FILE", help="the CA of the clients (default ~/.docker/ca.pem)")
@@ -140,8 +147,6 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="listen on tcp:// off loopback without client certificates: whoever reaches it is root here",
     )
-    add("-D", "--debug", action="store_true", help="log every request that fails")
-    return parser
 
 
 def _bridge(name: str) -> str:

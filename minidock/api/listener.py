@@ -30,7 +30,7 @@ class Listener:
     tls: ssl.SSLContext | None = None
 
     def close(self) -> None:
-        """Stop listening and remove the name (if it has one), unless another socket has taken it meanwhile."""
+        """Stop listening and remove the name, if it has one that no other socket has taken meanwhile."""
         self.socket.close()
         if not self.path:
             return

@@ -19,8 +19,8 @@ _HEADER = struct.Struct(">BxxxL")
 
 @dataclass(frozen=True)
 class Form:
-    """How records are written: in frames (where there is no terminal), with times, with the log driver's attributes
-    (`details`; None: without).
+    """How records are written: in frames (where there is no terminal), with times, with the log driver's
+    attributes (`details`; None: without).
     """
 
     framed: bool

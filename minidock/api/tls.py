@@ -1,8 +1,8 @@
 """TLS for clients over the network: who may come in, and how a session that leaves HTTP goes on.
 
 Whoever can use this API is root on the host, so TLS means mutual TLS: without a client certificate of our CA
-nobody gets past the handshake. An encrypted socket cannot be given to a shim, so a hijacked one is relayed here,
-on one thread (an SSL object is not made for two), and ends with the daemon. RFC 8446; OpenSSL's ssl(7).
+nobody gets past the handshake. An encrypted socket cannot be given to a shim, so a hijacked one is relayed
+here, on one thread (an SSL object is not made for two), and ends with the daemon. RFC 8446; OpenSSL's ssl(7).
 """
 
 import contextlib

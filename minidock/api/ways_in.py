@@ -1,4 +1,4 @@
-"""Where clients come in: `unix://`, `tcp://` and `fd://` (sockets that systemd has made), and under which rules.
+"""Where clients come in, `unix://`, `tcp://` and `fd://` (sockets of systemd), and under which rules.
 
 Over TCP anybody who can reach the port would be root, so a port without client certificates is opened on a
 loopback address only, and then every request is looked at: a web page must not be able to send one (a browser
@@ -99,8 +99,8 @@ def _checked(server: socket.socket, security: Security) -> Listener:
     if not security.verifies:
         if not ipaddress.ip_address(place).is_loopback and not security.insecure:
             raise Forbidden(
-                f"refused to listen on tcp://{place} without client certificates: whoever can reach it would be "
-                "root on this host (use --tlsverify, or --insecure-tcp if that is what you want)"
+                f"refused to listen on tcp://{place} without client certificates: whoever can reach it would "
+                "be root on this host (use --tlsverify, or --insecure-tcp if that is what you want)"
             )
         log.warning("the API on tcp://%s asks nobody who they are: whoever reaches it is root here", place)
     context: ssl.SSLContext | None = tls.server_context(security.files) if security.files else None

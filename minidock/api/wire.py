@@ -65,7 +65,8 @@ NAMES = {
     "Runtime.path": "path",
 }
 
-# Fields that Docker leaves out when they have no value, all others being null; "Struct.field" is one struct's only.
+# Fields that Docker leaves out when they have no value, all others being null; "Struct.field" is one struct's
+# only.
 OMITTED = frozenset(
     (
         "annotations",
@@ -159,7 +160,8 @@ def from_wire(kind: type[StructType], document: Any, where: str = "") -> tuple[S
 @functools.cache
 def _layout(kind: type[msgspec.Struct]) -> tuple[tuple[str, str, bool], ...]:
     return tuple(
-        (field, wire_name(field, kind.__name__), bool({field, f"{kind.__name__}.{field}"} & OMITTED)) for field in kind.__struct_fields__
+        (field, wire_name(field, kind.__name__), bool({field, f"{kind.__name__}.{field}"} & OMITTED))
+        for field in kind.__struct_fields__
     )
 
 

@@ -37,10 +37,12 @@ VERBS: dict[str, tuple[str, str]] = {
     "run": ("run", "Create and run a new container from an image"),
     "save": ("transfer", "Save one or more images to a tar archive (streamed to STDOUT by default)"),
     "start": ("start", "Start one or more stopped containers"),
+    "stats": ("stats", "Display a live stream of container(s) resource usage statistics"),
     "stop": ("lifecycle", "Stop one or more running containers"),
     "tag": ("tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
     "top": ("top", "Display the running processes of a container"),
     "unpause": ("lifecycle", "Unpause all processes within one or more containers"),
+    "update": ("update", "Update configuration of one or more containers"),
     "version": ("version", "Show the version of client and engine"),
     "wait": ("lifecycle", "Block until one or more containers stop, then print their exit codes"),
 }
@@ -64,9 +66,11 @@ _CONTAINER = (
     "rm",
     "run",
     "start",
+    "stats",
     "stop",
     "top",
     "unpause",
+    "update",
     "wait",
 )
 _IMAGE = ("history", "import", "inspect", "load", "pull", "save", "tag")

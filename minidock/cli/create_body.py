@@ -150,7 +150,7 @@ def _host_config(options: Options) -> Body:
     }
     host |= {name: value for name, value in fields.items() if value}
     host["LogConfig"] = {"Type": options["log-driver"], "Config": dict(map(pair, options["log-opt"]))}
-    host["RestartPolicy"] = _restart(options["restart"])
+    host["RestartPolicy"] = restart_policy(options["restart"])
     if "init" in options:
         host["Init"] = options["init"]
     if options["memory-swappiness"] != -1:
@@ -189,7 +189,7 @@ def _bind(text: str) -> str:
     return f"{os.path.abspath(source)}:{rest}" if source.startswith(".") else text
 
 
-def _restart(text: str) -> Body:
+def restart_policy(text: str) -> Body:
     name, colon, count = text.partition(":")
     if colon and not count.isdecimal():
         raise ValueError("invalid restart policy format: maximum retry count must be an integer")

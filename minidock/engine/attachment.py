@@ -46,8 +46,8 @@ def attach_after_log(
 ) -> None:
     """Send the log, and take the client over so that its stream goes on exactly where the log ended.
 
-    The shim holds the stream back while the log is sent, and the program until its files are open: they may be
-    rotated away. As in `attach`, the descriptor is closed in every case.
+    The shim holds the stream back while the log is sent, and the program until its files are open: they may
+    be rotated away. As in `attach`, the descriptor is closed in every case.
     """
     container = opened.container
     with contextlib.ExitStack() as stack:

@@ -1,9 +1,9 @@
 """exec: one more program in a running container, from the request for it to its exit code.
 
-The shim runs it and tells of its end; here are its record, who it runs as, and what its life publishes. Docker
-keeps an ended exec for those who ask for its exit code afterwards (the CLI does so once, when the stream has
-ended), so the last thousand are remembered. An exec outlives the daemon: the shim knows it, and the next
-daemon takes it over. Docker Engine API, POST /containers/{id}/exec.
+The shim runs it and tells of its end; here are its record, who it runs as, and what its life publishes.
+Docker keeps an ended exec for those who ask for its exit code afterwards (the CLI does so once, when the
+stream has ended), so the last thousand are remembered. An exec outlives the daemon: the shim knows it, and
+the next daemon takes it over. Docker Engine API, POST /containers/{id}/exec.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Health checks: a command run in the container again and again, and what its results say about it.
 
 The check is an exec like any other, so it has the container's rights and no more, and it never keeps anything
-alive: a run of it that takes too long is killed. One thread for each container that has a check. Docker Engine
-API, HealthConfig and Health.
+alive: a run of it that takes too long is killed. One thread for each container that has a check. Docker
+Engine API, HealthConfig and Health.
 """
 
 from __future__ import annotations

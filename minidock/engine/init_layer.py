@@ -1,8 +1,10 @@
-"""The init layer: what every container's tree must hold whatever its image says, as one read-only layer above the image.
+"""The init layer: what every container's tree must hold whatever its image says, as one read-only layer above
+the image.
 
-Mount points for /dev, /proc and /sys as real directories (an image may have symlinks there), and places for the files
-that are mounted over /etc. It is a layer of its own so that a container's changes, and so `docker diff`, do not show it;
-Docker has one of the same name and content. The same directory serves all containers of an engine.
+Mount points for /dev, /proc and /sys as real directories (an image may have symlinks there), and places for
+the files that are mounted over /etc. It is a layer of its own so that a container's changes, and so `docker
+diff`, do not show it; Docker has one of the same name and content. The same directory serves all containers
+of an engine.
 """
 
 import os
@@ -14,7 +16,9 @@ _LINKS = {"etc/mtab": "/proc/mounts"}
 
 
 def ensure(data_root: str) -> str:
-    """Make the layer below `data_root` unless it is there; return its directory. Safe to repeat after a crash."""
+    """Make the layer below `data_root` unless it is there; return its directory. Safe to repeat after a
+    crash.
+    """
     top = os.path.join(data_root, NAME)
     for directory in ("", *_DIRECTORIES):
         path = os.path.join(top, directory)

@@ -79,7 +79,9 @@ def status_words(state: RunState, now: float, health: str = "") -> str:
     """Return ps's STATUS: "Up 3 minutes (Paused)", "Up 5 seconds (healthy)", "Exited (0) 2 hours ago"."""
     if state.status in ("running", "paused"):
         since = times.human(now - times.to_ns(state.started_at) / 1e9)
-        words = "Paused" if state.status == "paused" else "health: starting" if health == "starting" else health
+        words = (
+            "Paused" if state.status == "paused" else "health: starting" if health == "starting" else health
+        )
         return f"Up {since}" + (f" ({words})" if words else "")
     if state.status == "restarting":
         since = times.human(now - times.to_ns(state.finished_at) / 1e9)

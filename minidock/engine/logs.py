@@ -37,8 +37,8 @@ class Selection:
 class Log:
     """An open log. `read` yields what is there now; call it again to follow. Usable in `with`.
 
-    To follow: read, then wait in poll(2) for `follow()` or for the container's end, and read a last time after
-    that.
+    To follow: read, then wait in poll(2) for `follow()` or for the container's end, and read a last time
+    after that.
     """
 
     def __init__(self, container: Container, selection: Selection) -> None:
@@ -63,7 +63,9 @@ class Log:
             self._reader = Reader(self.container.log_path)
 
     def follow(self) -> int:
-        """Return a descriptor that becomes readable when there may be more; call it before the first `read`."""
+        """Return a descriptor that becomes readable when there may be more; call it before the first
+        `read`.
+        """
         if self._watch is None:
             self._watch = Watch(self.container.directory)
         return self._watch.fileno()

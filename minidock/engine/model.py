@@ -281,10 +281,12 @@ class NetworkingConfig(msgspec.Struct, kw_only=True):
 
 
 class MountPoint(msgspec.Struct, kw_only=True):
-    """One mount of a container, as create settled it from `-v`, `--mount`, `--tmpfs`, `--volumes-from` and the image.
+    """One mount of a container, as create settled it from `-v`, `--mount`, `--tmpfs`, `--volumes-from` and
+    the image.
 
-    `source` is a bind's path on the host, `name` a volume's; `anonymous`: nobody named it, so `rm -v` takes it
-    along. `options` are a tmpfs'. `copies`: an empty volume first gets what the image has at `destination`.
+    `source` is a bind's path on the host, `name` a volume's; `anonymous`: nobody named it, so `rm -v` takes
+    it along. `options` are a tmpfs'. `copies`: an empty volume first gets what the image has at
+    `destination`.
     """
 
     type: str

@@ -1,7 +1,7 @@
 """top: the processes of a container, as the host's ps tells of them.
 
-Their pids come from the cgroup, which no process can leave; ps then only describes. The image's own ps would be
-the image's word. ps(1); Docker Engine API, GET /containers/{id}/top.
+Their pids come from the cgroup, which no process can leave; ps then only describes. The image's own ps would
+be the image's word. ps(1); Docker Engine API, GET /containers/{id}/top.
 """
 
 from __future__ import annotations

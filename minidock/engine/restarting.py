@@ -1,7 +1,7 @@
 """Restart policies: whether an ended container starts again, and after how long.
 
-A container that ends at once must not keep the machine busy, so the pause doubles from 100 ms to a minute, and
-only a run of ten seconds makes it short again. What the user stopped stays stopped. Docker's `--restart`.
+A container that ends at once must not keep the machine busy, so the pause doubles from 100 ms to a minute,
+and only a run of ten seconds makes it short again. What the user stopped stays stopped. Docker's `--restart`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Namespaces of another container: `--pid container:X` and `--ipc container:X`.
 
-A namespace is handed to the runtime as an open descriptor, so that it stays the one that was meant even if the
-partner ends. Shared memory is more than the namespace: POSIX shared memory lives in the tmpfs on /dev/shm, a
-mount of the partner's own mount namespace, of which a detached copy is made from inside. setns(2), shm_overview(7).
+A namespace is handed to the runtime as an open descriptor, so that it stays the one that was meant even if
+the partner ends. Shared memory is more than the namespace: POSIX shared memory lives in the tmpfs on
+/dev/shm, a mount of the partner's own mount namespace, of which a detached copy is made from inside.
+setns(2), shm_overview(7).
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ def _shared_memory(other: Container) -> int:
     """Return a detached copy of the partner's /dev/shm.
 
     A mount can only be copied from inside its mount namespace: a thread with a file system context of its own
-    enters it. The path is the engine's own mount point, and cannot be a link: it lies on the tmpfs that /dev is.
+    enters it. The path is the engine's own mount point, and cannot be a link: it lies on the tmpfs that /dev
+    is.
     """
     with Room() as room:
         namespace = os.open(f"/proc/{other.state.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)

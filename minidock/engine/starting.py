@@ -53,9 +53,7 @@ log = logging.getLogger(__name__)
 SETUP_FAILED = 128  # what Docker records for a start that failed before the program
 
 
-def start(
-    engine: Engine, container: Container, reference: str, trace: int = -1, verb: str = "start"
-) -> None:
+def start(engine: Engine, container: Container, reference: str, trace: int = -1, verb: str = "start") -> None:
     """Start `container`; StartFailed with everything undone, and with `--rm` the container removed.
 
     `verb` is `again` when a restart policy starts it, which counts these starts.

@@ -1,7 +1,7 @@
 """stats: what a container uses at one moment, together with what the whole machine has used.
 
-A share of the CPU is a quotient of two growths, so a sample carries the machine's CPU time too, read at the same
-moment. cgroups(7), proc(5): /proc/stat and /proc/PID/net/dev.
+A share of the CPU is a quotient of two growths, so a sample carries the machine's CPU time too, read at the
+same moment. cgroups(7), proc(5): /proc/stat and /proc/PID/net/dev.
 """
 
 from __future__ import annotations

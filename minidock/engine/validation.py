@@ -8,7 +8,15 @@ Source: Docker Engine API v1.50.
 import re
 from collections.abc import Iterator
 
-from minidock.engine import etc_files, log_drivers, network_validation, mounts, signals, spec_resources, spec_security
+from minidock.engine import (
+    etc_files,
+    log_drivers,
+    mounts,
+    network_validation,
+    signals,
+    spec_resources,
+    spec_security,
+)
 from minidock.engine.host import Host
 from minidock.engine.model import ContainerConfig, Healthcheck, HostConfig, NetworkingConfig
 from minidock.errors import InvalidParameter, Unsupported
@@ -107,9 +115,7 @@ def _check_modes(config: ContainerConfig, host: HostConfig, networking: Networki
         raise InvalidParameter(f"invalid cgroup parent: {host.cgroup_parent!r}")
     if ".." in host.cgroup_parent.split("/") or "." in host.cgroup_parent.split("/"):
         raise InvalidParameter(f"invalid cgroup parent: {host.cgroup_parent!r}")
-    for option, given in (
-        ("--storage-opt", host.storage_opt),
-    ):
+    for option, given in (("--storage-opt", host.storage_opt),):
         if given:
             raise Unsupported(f"{option} is not supported yet")
 

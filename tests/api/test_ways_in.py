@@ -28,7 +28,7 @@ def openssl(directory: Path, *arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a CA, a server's and a client's pair, and the pair of a rogue with a CA of its own."""
+    """Return a folder with a CA, a server's and a client's pair, and a rogue's with a CA of its own."""
     if shutil.which("openssl") is None:
         pytest.skip("no openssl on this machine")
     folder = tmp_path_factory.mktemp("pki")

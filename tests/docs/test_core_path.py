@@ -41,7 +41,10 @@ def test_the_recording_runs_from_the_command_line_to_execve(recorded_now: dict[s
 
 
 def test_the_core_path_is_within_its_budget(recorded_now: dict[str, object]) -> None:
-    for recording in (recorded_now["core-path.json"], json.loads((figures.RECORDED / "core-path.json").read_text())):
+    for recording in (
+        recorded_now["core-path.json"],
+        json.loads((figures.RECORDED / "core-path.json").read_text()),
+    ):
         assert isinstance(recording, dict)
         assert 1000 < recording["executed_lines"] <= tables.BUDGET
 
@@ -50,7 +53,9 @@ def test_the_figure_of_the_processes_shows_what_is_there(recorded_now: dict[str,
     written = json.loads((figures.RECORDED / "processes.json").read_text())
     now = recorded_now["processes.json"]
     assert isinstance(now, list)
-    own_now, own_written = ([set(process.pop("own_namespaces")) - {"cgroup"} for process in chain] for chain in (now, written))
+    own_now, own_written = (
+        [set(process.pop("own_namespaces")) - {"cgroup"} for process in chain] for chain in (now, written)
+    )
     assert (now, own_now) == (written, own_written), AGAIN
 
 

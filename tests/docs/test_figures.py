@@ -1,4 +1,6 @@
-"""The figures say what the code says: every status and verb, every package, in SVG that a browser can read."""
+"""The figures say what the code says: every status and verb, every package, in SVG that a browser can
+read.
+"""
 
 from xml.etree import ElementTree
 
@@ -11,7 +13,9 @@ from minidock.engine.transitions import TABLE
 
 
 def words(svg: str) -> list[str]:
-    return [element.text or "" for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("text")]
+    return [
+        element.text or "" for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("text")
+    ]
 
 
 @pytest.mark.parametrize("name", sorted(figures.FIGURES))

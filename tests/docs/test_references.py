@@ -17,7 +17,9 @@ LINK = re.compile(r"(?<!\!)\[[^\]]+\]\(([^)\s]+)\)")
 
 
 def references(kind: str) -> list[tuple[Path, str]]:
-    return [(page, found[2]) for page in PAGES for found in ROLE.finditer(page.read_text()) if found[1] == kind]
+    return [
+        (page, found[2]) for page in PAGES for found in ROLE.finditer(page.read_text()) if found[1] == kind
+    ]
 
 
 def dead_links(page: Path, text: str) -> list[str]:
@@ -48,12 +50,19 @@ def test_every_test_that_a_page_names_as_proof_exists() -> None:
 
 def test_every_link_leads_to_a_page() -> None:
     assert len(PAGES) > 25
-    assert {page.name: dead_links(page, page.read_text()) for page in PAGES if dead_links(page, page.read_text())} == {}
+    assert {
+        page.name: dead_links(page, page.read_text()) for page in PAGES if dead_links(page, page.read_text())
+    } == {}
 
 
 @pytest.mark.parametrize(
     "reference",
-    ["minidock.runtime.root:no_such_function", "minidock.no_such_module:main", "os:getpid", "minidock.runtime.root:"],
+    [
+        "minidock.runtime.root:no_such_function",
+        "minidock.no_such_module:main",
+        "os:getpid",
+        "minidock.runtime.root:",
+    ],
 )
 def test_a_function_that_is_not_there_is_found(reference: str) -> None:
     if reference.endswith(":"):
@@ -70,7 +79,9 @@ def test_a_test_that_is_not_there_is_found(reference: str) -> None:
 
 
 def test_a_dead_link_is_found() -> None:
-    assert dead_links(DOCS / "index.md", "[a](nowhere.md) [b](learn/index.md) [c](https://x.y)") == ["nowhere.md"]
+    assert dead_links(DOCS / "index.md", "[a](nowhere.md) [b](learn/index.md) [c](https://x.y)") == [
+        "nowhere.md"
+    ]
 
 
 def test_every_package_has_its_page_in_the_python_reference() -> None:

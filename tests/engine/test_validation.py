@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 
-from minidock.engine import log_drivers, host, validation
+from minidock.engine import host, log_drivers, validation
 from minidock.engine.model import (
     ContainerConfig,
     DeviceRequest,
     EndpointConfig,
-    Healthcheck,
     HostConfig,
     LogConfig,
     NetworkingConfig,
@@ -90,8 +89,14 @@ def test_what_only_cgroups_version_1_can_do_is_discarded_with_dockers_warning(
         ({"device_cgroup_rules": ["x"]}, "invalid device cgroup rule format"),
         ({"mac_address": "02:42"}, "invalid MAC address: 02:42"),
         ({"network_mode": "a/b"}, "invalid network mode"),
-        ({"network_mode": "container:x", "dns": ["1.1.1.1"]}, "conflicting options: dns and the network mode"),
-        ({"network_mode": "container:x", "publish_all_ports": True}, "port publishing and the container type"),
+        (
+            {"network_mode": "container:x", "dns": ["1.1.1.1"]},
+            "conflicting options: dns and the network mode",
+        ),
+        (
+            {"network_mode": "container:x", "publish_all_ports": True},
+            "port publishing and the container type",
+        ),
         ({"port_bindings": {"80/tcp": [PortBinding(host_port="9-8")]}}, "invalid port specification: '9-8'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""docker-py's own integration tests against a daemon of ours: what passes, and for what reason the rest fails.
+"""docker-py's own integration tests against a daemon of ours: what passes, and why the rest fails.
 
     python tests/foreign/docker_py.py [pytest arguments]      (as root; `make test-docker-py`)
 

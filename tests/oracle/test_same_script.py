@@ -1,4 +1,4 @@
-"""One long script of docker commands, run against dockerd and against minidock: the same output and exit codes.
+"""One long script of docker commands, run against dockerd and against minidock, with the same results.
 
 The script is text (script.txt), so that adding a case is adding a line. What cannot be the same is made the
 same before comparing: identifiers, durations, process ids. Where the oracle's version has other words for the

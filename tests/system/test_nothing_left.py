@@ -12,7 +12,9 @@ from tests.system.conftest import Docker
 
 
 def files_below(top: Path) -> list[str]:
-    """List a tree that may be on its way out: os.walk, unlike rglob, does not mind what vanishes meanwhile."""
+    """List a tree that may be on its way out: os.walk, unlike rglob, does not mind what vanishes
+    meanwhile.
+    """
     return sorted(f"{path}/{name}" for path, names, files in os.walk(top) for name in (*names, *files))
 
 
