@@ -84,7 +84,7 @@ def test_several_hosts_at_once(new_daemon: StartDaemon, daemon_directory: Path, 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("-H", "tcp://127.0.0.1:2375"), "listening on tcp:// is not served yet"),
+        (("-H", "tcp://0.0.0.0:0"), "--insecure-tcp"),
         (("-H", "nonsense"), "invalid host 'nonsense'"),
         (("--group", "no-such-group-here"), "group 'no-such-group-here' does not exist"),
         (("--replace", "os:system=/x"), "invalid --replace"),

@@ -299,6 +299,7 @@ def threads_of(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/task"))
 
 
+@pytest.mark.usefixtures("only_minidock")  # dockerd repeats lines here
 def test_attach_with_logs_neither_loses_nor_repeats_a_line(containers: Client, rounds: int) -> None:
     """The program writes without a pause, so a seam between log and stream would show."""
     log = {"LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "2"}}}
@@ -318,6 +319,7 @@ def test_attach_with_logs_neither_loses_nor_repeats_a_line(containers: Client, r
     containers.post(f"/containers/{identifier}/kill")
 
 
+@pytest.mark.usefixtures("only_minidock")  # dockerd keeps such a line back
 def test_attach_with_logs_shows_a_line_that_has_no_end_yet(containers: Client) -> None:
     identifier = containers.create("sh", "-c", "echo one; printf tw; read x; echo o", OpenStdin=True)
     containers.start(identifier)
