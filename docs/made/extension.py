@@ -13,7 +13,7 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from docs.made import chapters, figures, source, tables, transcript
+from docs.made import chapters, figures, served, source, tables
 
 AGAIN = "if the code has changed: sudo python -m docs.made.record"
 OPTIONAL = re.compile(r"^%optional (\w+)\n", re.MULTILINE)
@@ -62,7 +62,7 @@ class Transcript(SphinxDirective):
     option_spec = {"needs": directives.unchanged, "terminal": directives.flag}  # noqa: RUF012
 
     def run(self) -> list[nodes.Node]:
-        missing = transcript.served.missing(self.options.get("needs", ""))
+        missing = served.missing(self.options.get("needs", ""))
         literal = nodes.literal_block("\n".join(self.content), "\n".join(self.content), language="console")
         self.set_source_info(literal)
         kind = "not-built" if missing else "tested"

@@ -36,33 +36,47 @@ def life() -> str:
     """Draw the life of a container: a box for each status, an arrow for each verb that changes it."""
     table = transitions()
     rows = _by_distance(table)
-    width, row_height, half = 640.0, 130.0, (62.0, 27.0)
+    half, row_height = (54.0, 27.0), 130.0
+    width = max(560.0, 158.0 * max(len(row) for row in rows))
     center = {
         status: (width * (column + 0.5) / len(row), 45 + row_height * index)
         for index, row in enumerate(rows)
         for column, status in enumerate(row)
     }
-    drawing = Drawing(width, 45 + row_height * (len(rows) - 1) + 60, "The life of a container")
     verbs: dict[tuple[str, str], list[str]] = {}
     for (status, verb), following in table.items():
         verbs.setdefault((status, following), []).append(verb)
+    drawing = Drawing(width, 45 + row_height * (len(rows) - 1) + 125, "The life of a container")
     for (begin, end), names in verbs.items():
-        if begin == end:
-            continue
-        both_ways = (end, begin) in verbs
-        drawing.curve(
-            edge_of(center[begin], half, center[end]),
-            _short_of(edge_of(center[end], half, center[begin]), center[begin]),
-            18 if both_ways else 0,
-            ", ".join(names),
-        )
+        if begin != end:
+            _draw_change(drawing, center[begin], center[end], half, (end, begin) in verbs, ", ".join(names))
     for status, (x, y) in center.items():
         drawing.box(x - half[0], y - half[1], 2 * half[0], 2 * half[1])
-        stays = ", ".join(verbs.get((status, status), ()))
+        stays = verbs.get((status, status), [])
         drawing.text(x, y + (0 if stays else 5), status, "name")
         if stays:
-            drawing.text(x, y + 16, stays, "small")
+            drawing.text(x, y + 16, ", ".join(stays), "small")
     return drawing.render()
+
+
+def _draw_change(
+    drawing: Drawing,
+    begin: tuple[float, float],
+    end: tuple[float, float],
+    half: tuple[float, float],
+    both_ways: bool,
+    label: str,
+) -> None:
+    """Draw the arrow between two statuses: straight or bent, and below the boxes when they share a row."""
+    if begin[1] == end[1]:
+        to_the_right = end[0] > begin[0]
+        start = (begin[0] + (14 if to_the_right else -14), begin[1] + half[1])
+        stop = (end[0] + (-14 if to_the_right else 14), end[1] + half[1] + 2)
+        deep = 30 + abs(end[0] - begin[0]) / 12 + (26 if both_ways and to_the_right else 0)
+        drawing.curve(start, stop, -deep if to_the_right else deep, label)
+        return
+    leave, arrive = edge_of(begin, half, end), edge_of(end, half, begin)
+    drawing.curve(leave, _short_of(arrive, begin), 18 if both_ways else 0, label)
 
 
 def _short_of(point: tuple[float, float], origin: tuple[float, float]) -> tuple[float, float]:
@@ -91,13 +105,14 @@ def layers() -> str:
         if pair[0] not in ("learn", "explain") and pair[1] not in ("learn", "explain")
     }
     depth = _depths(edges)
+    edges = _without_implied(edges)
     rows: list[list[str]] = [[] for _ in range(max(depth.values()) + 1)]
     for package, level in sorted(depth.items()):
         rows[level].append(package)
     width, row_height, half = 620.0, 96.0, (78.0, 25.0)
     height = row_height * len(rows) + 70
     center = {
-        package: (width * _across(row, column, level), height - 105 - row_height * level)
+        package: (width * (column + 0.5) / len(row), height - 105 - row_height * level)
         for level, row in enumerate(rows)
         for column, package in enumerate(row)
     }
@@ -118,9 +133,17 @@ def layers() -> str:
     return drawing.render()
 
 
-def _across(row: list[str], column: int, level: int) -> float:
-    """Return where in its row a box stands; lone boxes are set off, so that long arrows pass beside them."""
-    return (0.72, 0.58, 0.42, 0.25)[level % 4] if len(row) == 1 else (column + 0.5) / len(row)
+def _without_implied(edges: dict[tuple[str, str], int]) -> dict[tuple[str, str], int]:
+    """Leave out an import where a longer way leads to the same package."""
+
+    def reaches(begin: str, end: str) -> bool:
+        return (begin, end) in edges or any(reaches(below, end) for above, below in edges if above == begin)
+
+    return {
+        (above, below): count
+        for (above, below), count in edges.items()
+        if not any(reaches(other, below) for begin, other in edges if begin == above and other != below)
+    }
 
 
 def _depths(edges: dict[tuple[str, str], int]) -> dict[str, int]:

@@ -58,7 +58,7 @@ class Drawing:
         return (
             f'<div class="drawn" style="max-width:{self.width:.0f}px">'
             f'<svg role="img" aria-label="{name}" viewBox="0 0 {self.width:.0f} {self.height:.0f}" '
-            f'style="min-width:{min(self.width, 440):.0f}px" xmlns="http://www.w3.org/2000/svg">'
+            f'style="min-width:{self.width * 0.72:.0f}px" xmlns="http://www.w3.org/2000/svg">'
             f"<title>{name}</title>{head}{''.join(self._shapes)}{''.join(self._above)}</svg></div>"
         )
 

@@ -36,26 +36,21 @@ def cli() -> str:
 
 
 def api() -> str:
-    """Return every route of the Engine API, what serves it, or how it is refused."""
+    """Return the routes of the Engine API that are served, with the function of each."""
     rows = ["| route | served by |", "|---|---|"]
-    refused = []
     for route, function in served.ALL.items():
-        kind = served.refusal(function)
-        if kind:
-            refused.append(f"| `{route}` | {REASONS.get(kind, kind.replace('_', ' '))} |")
-        else:
+        if not served.refusal(function):
             rows.append(f"| `{route}` | {{fn}}`{function.__module__}:{function.__name__}` |")
-    count = f"{len(rows) - 2} of {len(served.ALL)} routes are served.\n\n"
-    head = [
-        "",
-        "## Refused",
-        "",
-        "Each answers with a sentence that says so.",
-        "",
-        "| route | answer |",
-        "|---|---|",
-    ]
-    return count + "\n".join([*rows, *(head + refused if refused else [])])
+    return f"{len(rows) - 2} of {len(served.ALL)} routes are served.\n\n" + "\n".join(rows)
+
+
+def api_refused() -> str:
+    """Return the routes that are refused, and how."""
+    rows = ["| route | answer |", "|---|---|"]
+    for route, function in served.ALL.items():
+        if kind := served.refusal(function):
+            rows.append(f"| `{route}` | {REASONS.get(kind, kind.replace('_', ' '))} |")
+    return "\n".join(rows)
 
 
 def chapters() -> str:
@@ -65,7 +60,7 @@ def chapters() -> str:
     rows = ["| | chapter | |", "|---|---|---|"]
     for number in sorted(PLANNED.keys() | begun.keys()):
         if number in pages:
-            title = pages[number].joinpath("README.md").read_text().splitlines()[0].lstrip("# ")
+            title = pages[number].joinpath("README.md").read_text().splitlines()[0].lstrip("# 0123456789.")
             rows.append(f"| {number} | [{title}](_chapters/{pages[number].name}.md) | |")
         else:
             title = PLANNED.get(number) or begun[number].name[3:].replace("-", " ")
@@ -127,6 +122,7 @@ def layers() -> str:
 TABLES: dict[str, Callable[..., str]] = {
     "cli": cli,
     "api": api,
+    "api-refused": api_refused,
     "chapters": chapters,
     "overview-2014": overview_2014,
     "commands-2014": commands_2014.markdown,

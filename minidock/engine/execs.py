@@ -117,7 +117,7 @@ class Table:
 def create(engine: Engine, reference: str, config: ExecConfig) -> str:
     """Prepare an exec and return its id; Conflict when the container does not run."""
     container = find(engine, reference)
-    _require_running(container)
+    _require_running(container, reference)
     if not config.cmd or not config.cmd[0]:
         raise InvalidParameter("No exec command specified")
     if config.working_dir and not config.working_dir.startswith("/"):
@@ -138,7 +138,7 @@ def claim(engine: Engine, identifier: str) -> Exec:
     taken.
     """
     one = get(engine, identifier)
-    _require_running(one.container)
+    _require_running(one.container, one.container.id)
     with one.lock:
         if one.ended.is_set():
             raise Conflict(f"exec command {one.id} has already run")
@@ -255,11 +255,11 @@ def get(engine: Engine, identifier: str) -> Exec:
     return one
 
 
-def _require_running(container: Container) -> None:
+def _require_running(container: Container, name: str) -> None:
     if container.status == "paused":
-        raise Conflict(f"Container {container.id} is paused, unpause the container before exec")
+        raise Conflict(f"container {name} is paused, unpause the container before exec")
     if container.status == "restarting":
-        raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
+        raise Conflict(f"container {name} is restarting, wait until the container is running")
     if not container.is_running:
         raise Conflict(f"container {container.id} is not running")
 

