@@ -115,7 +115,7 @@ class Shim:
         self.carrier.end()
         ended = {
             "exit_code": self.exit_code,
-            "oom_killed": self.cgroup is not None and self.cgroup.oom_kills() > 0,
+            "oom_killed": self._was_oom_killed(),
             "finished_at": logs.timestamp(time.time_ns()),
             "error": "",
         }
@@ -146,6 +146,17 @@ class Shim:
         if self.pid > 0:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
+
+    def _was_oom_killed(self) -> bool:
+        """Tell whether the container ran out of memory; False where no memory controller counts that.
+
+        It can be missing from the start (cgroup_disable=memory), and whoever owns a cgroup above can take it
+        away at any time, as systemd 252 does: neither may cost the exit code.
+        """
+        try:
+            return self.cgroup is not None and self.cgroup.oom_kills() > 0
+        except OSError:
+            return False
 
     def _kill_cgroup(self) -> None:
         """Kill what is left in the cgroup. A daemon that does the same at this moment may spoil it for us."""

@@ -94,6 +94,19 @@ def test_a_memory_hog_is_killed_and_the_shim_knows_why(bench) -> None:
     assert (ended.code, ended.event["oom_killed"]) == (137, True)
 
 
+def test_an_end_without_a_memory_controller_is_recorded_all_the_same(bench) -> None:
+    if cgroups.hierarchy().version != 2:
+        pytest.skip("version 1 lets nobody take a controller away from a cgroup in use")
+    spec = bench.spec("sleep", "1000")
+    spec["linux"]["cgroupsPath"] = f"{bench.parent}/own/{os.urandom(8).hex()}"
+    running = bench.launch(spec)
+    (directory,) = cgroups.at(f"{bench.parent}/own").paths().values()
+    Path(directory, "cgroup.subtree_control").write_text("-memory")
+    os.kill(running.pid, signal.SIGKILL)
+    ended = running.wait()
+    assert (ended.code, ended.event["oom_killed"]) == (137, False)
+
+
 def test_a_kill_without_memory_pressure_is_no_oom(bench) -> None:
     spec = bench.spec("sleep", "1000")
     spec["linux"]["resources"] = {"memory": {"limit": 32 << 20, "swap": 32 << 20}}

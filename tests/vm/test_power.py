@@ -87,7 +87,7 @@ def service(vm: "Machine") -> Iterator["Machine"]:
     vm.put("/var/tmp/power/make.py", MAKE.encode())
     vm.run(f"cd /var/tmp/power && python3 make.py {ARCHIVES}")
     yield vm
-    vm.run("systemctl disable --now minidock.service minidock-containers.service", check=False)
+    vm.run("systemctl disable --now minidock.service", check=False)
     vm.run("rm -rf /var/tmp/power", check=False)
 
 
