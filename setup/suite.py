@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 from setup import client, environment, places, plan, privilege, vm
 
 CHECKED = ("minidock", "setup", "bench")
+MOST_AGAIN = 20  # more failures than this are no accident
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -82,8 +83,12 @@ def _tests(options: argparse.Namespace, rest: Sequence[str], target: Path, inner
         command = [*_pytest(options, inner, "dockerd"), str(places.CHECKOUT / "tests" / "api")]
         print("\nThe api tests against dockerd:", flush=True)
         passed = _run([inner, "-m", "bench.dockerd", *command], "dockerd")
+        if not passed:
+            again = [inner, "-m", "bench.dockerd", *_pytest(options, inner, "dockerd")]
+            passed = _alone(again, "dockerd")
         print("\nAll tests against minidock:", flush=True)
-    return _run([*_pytest(options, inner, "minidock"), *rest], "minidock") and passed
+    command = _pytest(options, inner, "minidock")
+    return (_run([*command, *rest], "minidock") or _alone(command, "minidock")) and passed
 
 
 def _pytest(options: argparse.Namespace, inner: str, subject: str) -> list[str]:
@@ -112,6 +117,32 @@ def _run(command: Sequence[str], subject: str) -> bool:
     if results.exists():
         print(_counts(results), flush=True)
     return code == 0
+
+
+def _alone(command: Sequence[str], subject: str) -> bool:
+    """Run what failed once more, one after another, and say so: tests of races and time-outs share the cores
+    with each other. What fails twice has failed.
+    """
+    failed = _failed(_results(subject))
+    if not failed or len(failed) > MOST_AGAIN:
+        return False
+    print(f"\n{len(failed)} cases failed; once more, alone:", *failed, sep="\n  ", flush=True)
+    return _run([*command, "-n", "0", *failed], subject)
+
+
+def _failed(results: Path) -> list[str]:
+    """Return the cases of a junit file that failed, as pytest names them; none if a whole module did."""
+    if not results.exists():
+        return []
+    found = []
+    for case in ElementTree.parse(results).getroot().iter("testcase"):
+        if case.find("failure") is None and case.find("error") is None:
+            continue
+        path = Path(*case.get("classname", "").split(".")).with_suffix(".py")
+        if not (places.CHECKOUT / path).is_file():
+            return []
+        found.append(f"{path}::{case.get('name')}")
+    return found
 
 
 def _results(subject: str) -> Path:

@@ -55,7 +55,7 @@ mount --bind "$scratch/cache" /var/cache/libvirt
 mount --bind "$scratch/log" /var/log/libvirt
 mount -t tmpfs tmpfs /run/libvirt
 
-libvirtd >"$scratch/libvirtd.log" 2>&1 &
+libvirtd --pid-file "$scratch/libvirtd.pid" >"$scratch/libvirtd.log" 2>&1 &
 for _ in $(seq 300); do
     virsh -q -c qemu:///system version >/dev/null 2>&1 && break
     kill -0 $! 2>/dev/null || break

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.vm, pytest.mark.xdist_group("vm")]
 
 # How many cases of each folder have to be executed, not skipped, at least: a little less than there are.
-LEAST = {"kernel": 440, "formats": 190, "storage": 220, "engine": 350, "api": 250, "cli": 120}
+LEAST = {"kernel": 440, "formats": 250, "storage": 260, "runtime": 300, "engine": 450, "api": 300, "cli": 120}
 ROUNDS = 3
 
 
