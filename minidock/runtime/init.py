@@ -110,6 +110,8 @@ def enter_root(inherited: Inherited, where: bundle.Root, step: Steps, descriptor
         root.isolate_mounts()
     with step("attach the root", root.attach_root, path=where.path):
         root.attach_root(where.path, inherited.rootfs)
+        # A root that was cloned from a shared mount is its peer: our /proc would appear on the host.
+        mounts.mount(None, where.path, None, mounts.MS_SLAVE | mounts.MS_REC)
         tree = os.open(where.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     with step(
         "mount file systems", filesystems.mount_all, mounts=[entry.destination for entry in spec.mounts]

@@ -193,6 +193,25 @@ def test_a_detached_root_belongs_to_the_container_alone(bench, busybox_root: Pat
     assert running.event("exit")["exit_code"] == 0
 
 
+def test_mounts_in_a_detached_root_never_reach_the_mount_it_was_cloned_from(bench, busybox_root: Path) -> None:
+    """A clone of a shared mount is its peer: /proc of a container once appeared in the source on the host."""
+    source, place = bench.directory / "shared-source", bench.directory / "place-of-clone"
+    source.mkdir()
+    place.mkdir()
+    mounts.mount(str(busybox_root), str(source), None, mounts.MS_BIND)
+    try:
+        mounts.mount(None, str(source), None, mounts.MS_SHARED)
+        detached = mounts.open_tree(str(source))
+        spec = bench.shell("sleep 1000")
+        spec["root"]["path"] = str(place)
+        running = bench.launch(spec, rootfs=detached)
+        os.close(detached)
+        assert any(mount.target == "/proc" for mount in mounts.mountinfo(running.pid))
+        assert [mount.target for mount in mounts.mountinfo() if mount.target.startswith(f"{source}/")] == []
+    finally:
+        mounts.umount(str(source), mounts.MNT_DETACH)
+
+
 def test_the_steps_are_traced_in_their_order(bench) -> None:
     reading, writing = os.pipe()
     bench.run(bench.spec("true", hostname="traced"), trace=writing)
