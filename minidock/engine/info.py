@@ -13,7 +13,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import minidock
-from minidock.engine import times
+from minidock.engine import log_drivers, times
 from minidock.engine.inspection import STORAGE_DRIVER
 from minidock.engine.views import (
     Component,
@@ -56,7 +56,12 @@ def info(engine: Engine) -> Info:
             ["Backing Filesystem", backing_filesystem(engine.paths.data_root)],
             ["Detached mounts", "true"],
         ],
-        plugins=Plugins(volume=[], network=["host", "none"], authorization=None, log=["json-file", "none"]),
+        plugins=Plugins(
+            volume=["local"],
+            network=["bridge", "host", "null"],
+            authorization=None,
+            log=list(log_drivers.ALL),
+        ),
         memory_limit=unified or "memory" in controllers,
         swap_limit=unified or "memory" in controllers,
         cpu_cfs_period=unified or "cpu" in controllers,

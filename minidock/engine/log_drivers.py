@@ -13,6 +13,7 @@ from minidock.errors import InvalidParameter, Unsupported
 
 READABLE = ("json-file", "local")
 NONE = "none"
+ALL = (*READABLE, NONE)
 ATTRIBUTES = frozenset({"labels", "labels-regex", "env", "env-regex"})
 _OPTIONS = frozenset({"max-size", "max-file", "compress", "mode", "max-buffer-size"}) | ATTRIBUTES
 _DEFAULTS = {"local": ("20m", "5")}
@@ -25,7 +26,7 @@ def options(host: HostConfig) -> tuple[int, int]:
     driver, given = host.log_config.type or "json-file", host.log_config.config or {}
     if driver in _OTHERS:
         raise Unsupported(f"logger: log driver '{driver}' is not supported (json-file, local and none are)")
-    if driver not in (*READABLE, NONE):
+    if driver not in ALL:
         raise InvalidParameter(f'error looking up logging plugin {driver}: plugin "{driver}" not found')
     for name, value in given.items():
         if name not in _OPTIONS:

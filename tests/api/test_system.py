@@ -45,6 +45,9 @@ def test_info_is_as_documented(client: Client, schema: Any) -> None:
     assert info["Swarm"]["LocalNodeState"] == "inactive"
     assert info["NCPU"] > 0
     assert info["MemTotal"] > 0
+    assert "local" in info["Plugins"]["Volume"]
+    assert {"bridge", "host", "null"} <= set(info["Plugins"]["Network"])
+    assert {"json-file", "local"} <= set(info["Plugins"]["Log"])
 
 
 def test_plugins_is_a_list(client: Client) -> None:

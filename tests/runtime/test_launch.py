@@ -193,7 +193,9 @@ def test_a_detached_root_belongs_to_the_container_alone(bench, busybox_root: Pat
     assert running.event("exit")["exit_code"] == 0
 
 
-def test_mounts_in_a_detached_root_never_reach_the_mount_it_was_cloned_from(bench, busybox_root: Path) -> None:
+def test_mounts_in_a_detached_root_never_reach_the_mount_it_was_cloned_from(
+    bench, busybox_root: Path
+) -> None:
     """A clone of a shared mount is its peer: /proc of a container once appeared in the source on the host."""
     source, place = bench.directory / "shared-source", bench.directory / "place-of-clone"
     source.mkdir()
