@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+TIME_SCALE = float(os.environ.get("MINIDOCK_TIME_SCALE", "1"))  # an emulated machine is slower
 NOT_RUN = pytest.StashKey[dict[str, int]]()
 # The marker of a case, and the option without which it does not run.
 ON_REQUEST = {"oracle": "--oracles", "fresh_machine": "--fresh-machine", "vm": "--vm"}
 DEFAULT_ROUNDS = 10
+# Seconds for one stress test, a hundred times as long with --soak; the limit of the others is in pyproject.toml.
+STRESS_TIMEOUT = 600
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -58,6 +61,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             config.stash[NOT_RUN][option] = len(left_out)
             config.hook.pytest_deselected(items=left_out)
             items[:] = [item for item in items if not item.get_closest_marker(marker)]
+    limit = STRESS_TIMEOUT * (100 if config.getoption("--soak") else 1)
+    for item in items:
+        if "rounds" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(limit * TIME_SCALE))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 REMEMBERED = 1024  # ended execs that can still be inspected
 NOT_STARTED = 126  # what Docker records for an exec that failed before its program
 LOST = 137
-REPORT_PATIENCE = 3.0  # seconds between the end of a program and its report: the shim drains output for 2
-START_PATIENCE = 10.0
+PATIENCE = 10.0  # seconds until the shim's news of a start or an end has come: it drains output for 2
 
 
 class ExecConfig(msgspec.Struct, kw_only=True):
@@ -207,7 +206,7 @@ def resume(engine: Engine, container: Container, known: list[dict[str, Any]]) ->
 def resize(engine: Engine, identifier: str, rows: int, columns: int) -> None:
     """Set the size of the exec's terminal; a client may ask a moment before the program runs."""
     one = get(engine, identifier)
-    if not one.is_claimed or not one.started.wait(START_PATIENCE):
+    if not one.is_claimed or not one.started.wait(PATIENCE):
         raise InvalidParameter("exec process is not started")
     shim = one.container.shim
     if shim is None or one.ended.is_set():
@@ -219,11 +218,12 @@ def inspect(engine: Engine, identifier: str) -> ExecInspection:
     """Return what `GET /exec/{id}/json` shows.
 
     A client asks for the exit code as soon as its stream has ended, which may be before our own news of the
-    end: a program that is gone is waited for.
+    end, and even of the start: a start under way is waited for, and so is the report of a program that is
+    gone.
     """
     one = get(engine, identifier)
-    if one.is_running and one.started.is_set() and not _is_alive(one):
-        one.ended.wait(REPORT_PATIENCE)
+    if one.is_running and one.started.wait(PATIENCE) and not _is_alive(one):
+        one.ended.wait(PATIENCE)
     config = one.config
     words = config.cmd or [""]
     return ExecInspection(

@@ -148,7 +148,7 @@ class Monitor:
             return HealthResult(start=began, end=times.now(), exit_code=code, output=str(error))
         finally:
             ours.close()
-        if is_over and one.ended.wait(execs.REPORT_PATIENCE) and one.exit_code is not None:
+        if is_over and one.ended.wait(execs.PATIENCE) and one.exit_code is not None:
             return HealthResult(start=began, end=times.now(), exit_code=one.exit_code, output=output)
         _kill(one)
         words = f"Health check exceeded timeout ({times.go_duration(self._timeout)})"

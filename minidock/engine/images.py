@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from minidock import ids
-from minidock.engine import download
 from minidock.engine.containers import Container
 from minidock.engine.image_model import Deletion
 from minidock.errors import Conflict, InvalidParameter, NotFound
@@ -102,6 +101,8 @@ def import_url(
 ) -> str:
     """Like `import_root`, with a tar that the engine fetches over http(s); `report` gets a line about it."""
     apply_changes(ExecutionConfig(), changes)
+    from minidock.engine import download  # urllib3 costs the start of the daemon a third of its time
+
     with download.opened(url) as body:
         report(f"Downloading from {url}")
         return import_root(engine, body, repository, tag, message or f"Imported from {url}", changes)

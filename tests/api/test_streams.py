@@ -302,17 +302,17 @@ def threads_of(pid: int) -> int:
 @pytest.mark.usefixtures("only_minidock")  # dockerd repeats lines here
 def test_attach_with_logs_neither_loses_nor_repeats_a_line(containers: Client, rounds: int) -> None:
     """The program writes without a pause, so a seam between log and stream would show."""
-    log = {"LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "2"}}}
+    log = {"LogConfig": {"Type": "json-file", "Config": {"max-size": "200k", "max-file": "2"}}}
     identifier = containers.create("seq", "1", "1000000000", host=log)
     containers.start(identifier)
     for _ in range(rounds):
         with contextlib.closing(
             Attached(containers, identifier, "logs=1&stream=1&stdout=1&stderr=1")
         ) as attached:
-            data = b""
+            data = bytearray()
             for _, piece in attached.frames():
                 data += piece
-                if len(data) > 3_000_000:
+                if len(data) > 600_000:
                     break
         numbers = [int(line) for line in data.split(b"\n")[:-1]]
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
