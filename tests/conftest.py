@@ -17,7 +17,7 @@ NOT_RUN = pytest.StashKey[dict[str, int]]()
 # The marker of a case, and the option without which it does not run.
 ON_REQUEST = {"oracle": "--oracles", "fresh_machine": "--fresh-machine", "vm": "--vm"}
 DEFAULT_ROUNDS = 10
-# Seconds for one stress test, a hundred times as long with --soak; the limit of the others is in pyproject.toml.
+# Seconds for one stress test, a hundred times as long with --soak; other tests: pyproject.toml.
 STRESS_TIMEOUT = 600
 
 

@@ -56,12 +56,7 @@ def info(engine: Engine) -> Info:
             ["Backing Filesystem", backing_filesystem(engine.paths.data_root)],
             ["Detached mounts", "true"],
         ],
-        plugins=Plugins(
-            volume=["local"],
-            network=["bridge", "host", "null"],
-            authorization=None,
-            log=list(log_drivers.ALL),
-        ),
+        plugins=_plugins(),
         memory_limit=unified or "memory" in controllers,
         swap_limit=unified or "memory" in controllers,
         cpu_cfs_period=unified or "cpu" in controllers,
@@ -130,6 +125,12 @@ def version(engine: Engine) -> Version:
         arch=architecture,
         kernel_version=engine.host.kernel,
         build_time="",
+    )
+
+
+def _plugins() -> Plugins:
+    return Plugins(
+        volume=["local"], network=["bridge", "host", "null"], authorization=None, log=list(log_drivers.ALL)
     )
 
 
