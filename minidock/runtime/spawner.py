@@ -24,6 +24,7 @@ def main(channel_number: str, replacements: str = "[]") -> NoReturn:
     """Serve requests from descriptor `channel_number` until its other end closes."""
     channel = socket.socket(fileno=int(channel_number))
     channel.set_inheritable(False)
+    process.close_range(channel.fileno() + 1)  # whoever started the daemon waits for the end of their pipes
     os.chdir("/")
     os.umask(0o022)
     for module, function, path in json.loads(replacements):

@@ -74,6 +74,19 @@ def test_the_spawner_is_small_single_threaded_and_at_home_in_the_root(spawner) -
     assert {name.partition(b"=")[0] for name in names if name} <= {b"PATH", b"LC_CTYPE"}
 
 
+def test_the_spawner_keeps_nothing_of_who_started_the_daemon() -> None:
+    """A pipeline behind `minidock daemon` would otherwise last as long as its last container."""
+    reading, writing = os.pipe()
+    os.set_inheritable(writing, True)
+    spawner = Spawner.start()
+    try:
+        os.close(writing)
+        assert os.read(reading, 1) == b""
+    finally:
+        spawner.close()
+        os.close(reading)
+
+
 def test_the_spawner_ends_with_its_daemon(in_child) -> None:
     def body() -> int:
         return Spawner.start().pid

@@ -23,8 +23,8 @@ SCRIPT = textwrap.dedent(
     mkdir -p {top}/data {top}/run
     mount -t tmpfs -o size=24m tmpfs {top}/data
     exec {python} -c 'import sys; from minidock.api.daemon import main; sys.exit(main(sys.argv[1:]))' \\
-        -H unix://{top}/s --data-root {top}/data --exec-root {top}/run --cgroup-parent
-        /minidock-test-disk-{pid}
+        -H unix://{top}/s --data-root {top}/data --exec-root {top}/run \\
+        --cgroup-parent /minidock-test-disk-{pid}
     """
 )
 
@@ -52,7 +52,7 @@ def test_an_image_that_does_not_fit_is_refused_and_leaves_nothing(docker: Docker
     try:
         assert engine.stderr is not None
         while "listens" not in (line := engine.stderr.readline()):
-            assert line, "the engine did not start"
+            assert line, f"the engine did not start (status {engine.wait()})"
         small = Docker(docker.program, f"unix://{directory}/s", "box")
         view = Path(f"/proc/{engine.pid}/root{directory}/data")
         before = sorted(str(path) for path in view.rglob("*"))
