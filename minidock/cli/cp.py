@@ -43,6 +43,9 @@ class End:
 
 def run(options: Options) -> int:
     """Copy in the direction that the arguments say."""
+    for word, which in zip(options.arguments, ("source", "destination"), strict=True):
+        if not word:
+            raise Failure(f"{which} can not be empty")
     (source, source_path), (target, target_path) = map(split_argument, options.arguments)
     if source and target:
         raise Failure("copying between containers is not supported")
@@ -131,7 +134,8 @@ def destination(source: End, target: End) -> tuple[str, str]:
         return target.path, ""
     if target.exists and source.is_directory:
         raise Failure("cannot copy directory")
-    if not target.exists and not source.is_directory and target.path.endswith(("/", "/.")):
+    asks_for_directory = target.path in ("", ".") or target.path.endswith(("/", "/."))
+    if not target.exists and not source.is_directory and asks_for_directory:
         raise Failure("no such directory")
     return directory, base
 
@@ -198,8 +202,10 @@ def _local_source(path: str, follow: bool) -> End:
             directory, base = os.path.split(path)
             path = os.path.join(os.path.realpath(directory, strict=True), base)
         status = os.lstat(path)
+    except NotADirectoryError:
+        raise Failure("not a directory") from None
     except OSError as error:
-        raise Failure(f"lstat {path}: {(error.strerror or '').lower()}") from None
+        raise Failure(f"lstat {error.filename}: {(error.strerror or '').lower()}") from None
     return End(path, True, (status.st_mode & 0o170000) == 0o040000, renamed)
 
 

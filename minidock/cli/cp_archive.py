@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import posixpath
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -54,7 +55,10 @@ def unpack(source: Blocks, directory: str, old: str, new: str) -> None:
             for member in archive:
                 parts = _parts(member.name, old, new)
                 if parts:
-                    _unpack_one(archive, member, top, parts, _parts(member.linkname, old, new))
+                    link = _parts(member.linkname, old, new) if member.islnk() else []
+                    if member.issym():
+                        _refuse_far_link(directory, parts, member.linkname)
+                    _unpack_one(archive, member, top, parts, link)
                     if member.isdir():
                         times.append((parts, member.mtime))
         for parts, mtime in reversed(times):  # last: nothing is made in them any more
@@ -81,6 +85,13 @@ def _parts(name: str, old: str, new: str) -> list[str]:
     if ".." in parts:
         raise Failure(f'"{name}" is outside of the destination')
     return parts
+
+
+def _refuse_far_link(directory: str, parts: list[str], target: str) -> None:
+    """Refuse a link out of `directory`. It is never followed here, but whoever looks at it next may."""
+    ends = posixpath.normpath("/".join([*parts[:-1], target.lstrip("/")]))
+    if ends.split("/")[0] == "..":
+        raise Failure(f'invalid symlink "{os.path.join(directory, *parts)}" -> "{target}"')
 
 
 def _unpack_one(
@@ -192,7 +203,7 @@ def _pack(path: str, renamed: str, writer: int, body: Body) -> None:
             os.fdopen(writer, "wb") as file,
             tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as archive,
         ):
-            archive.add(path.rstrip("/") if path.endswith("/") else path, renamed)
+            archive.add(os.path.realpath(path) if path.endswith("/") else path, renamed)
     except BrokenPipeError:
         pass  # the engine wanted no more of it
     except OSError as error:

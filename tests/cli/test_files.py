@@ -17,7 +17,10 @@ from tests.cli.conftest import Run
 @pytest.fixture
 def box(minidock: Run, image: str, name: str) -> str:
     """Return the name of a container that has ended and left some files."""
-    script = "echo one > /tmp/f; >/tmp/g; echo x > /etc/conf"
+    script = (
+        "echo one > /tmp/f; >/tmp/g; echo x > /etc/conf; busybox mkdir -p /tmp/d/e /far;"
+        "busybox ln -s ../../f /tmp/d/e/up; busybox ln -s ../../.. /far/away"
+    )
     assert minidock("run", "--name", name, "--network", "none", image, "sh", "-c", script).returncode == 0
     return name
 
@@ -33,8 +36,8 @@ def tree(path: Path) -> dict[str, bytes | str]:
     return found
 
 
-OUT = ["/tmp", "/tmp/.", "/tmp/f", "/bin/sh", "/nope", "/tmp/f/", ""]
-TARGETS = ["new", "new/", "there", "there/", "file", "no/dir", "link"]
+OUT = ["/tmp", "/tmp/.", "/tmp/f", "/bin/sh", "/nope", "/tmp/f/", "/far", ""]
+TARGETS = ["new", "new/", "there", "there/", "file", "no/dir", "link", ""]
 
 
 @pytest.mark.parametrize("source", OUT)
@@ -42,11 +45,11 @@ def test_both_copy_out_the_same(box: str, minidock: Run, docker: Run, tmp_path: 
     results = []
     for number, run in enumerate((minidock, docker)):
         for target in TARGETS:
-            place = tmp_path / f"{number}" / target.replace("/", "_")
+            place = tmp_path / f"{number}" / (target.replace("/", "_") or "nothing")
             (place / "there").mkdir(parents=True)
             (place / "file").write_text("old")
             (place / "link").symlink_to("there")
-            for flags in ([], ["-L"]):
+            for flags in ([], ["-L"]) if source == "/bin/sh" else ([],):
                 done = run("cp", *flags, f"{box}:{source}", target, cwd=place)
                 error = done.stderr.replace(str(place).encode(), b"HERE")
                 results.append((done.returncode, error, tree(place)))
@@ -59,6 +62,8 @@ def test_both_copy_in_the_same(image: str, minidock: Run, docker: Run, tmp_path:
     (tmp_path / "d" / "e").write_text("e")
     (tmp_path / "f").write_text("f")
     (tmp_path / "l").symlink_to("f")
+    (tmp_path / "ld").symlink_to("d")
+    (tmp_path / "nowhere").symlink_to("absent")
     changes = []
     for run in (minidock, docker):
         name = f"cli-{os.urandom(6).hex()}"
@@ -66,7 +71,8 @@ def test_both_copy_in_the_same(image: str, minidock: Run, docker: Run, tmp_path:
         for words in (
             ["f", "/"], ["f", "/tmp/g"], ["f", "/tmp/none/"], ["d", "/etc"], ["d", "/new"], ["d/.", "/other"],
             ["d", "/bin/busybox"], ["l", "/tmp"], ["-L", "l", "/tmp/m"], ["nothing", "/"],
-            ["d", "/no/such/place"],
+            ["d", "/no/such/place"], ["ld", "/link"], ["ld/", "/tmp/new"], ["ld/", "/root"],
+            ["-L", "ld", "/tmp/n"], ["-L", "nowhere", "/tmp"], ["nowhere", "/tmp"], ["f/", "/"], ["f", ""], ["f", "."], ["", "/"],
         ):  # fmt: skip
             *flags, source, target = words
             done = run("cp", *flags, source, f"{name}:{target}", cwd=tmp_path)
