@@ -175,6 +175,14 @@ class _Members(msgspec.Struct, rename="camel"):
     fs_layers: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
+class _Pointers(msgspec.Struct):
+    """The members of a document that are descriptors."""
+
+    manifests: list[Descriptor] = []
+    config: Descriptor | None = None
+    layers: list[Descriptor] = []
+
+
 def parse_document(data: bytes, media_type: str = "") -> Manifest | Index:
     """Read a manifest or an index; `media_type` is what the pointer to it (or the HTTP header) announced, ""
     if nothing.
@@ -224,6 +232,12 @@ def parse_index(data: bytes, media_type: str = "") -> Index:
     if not isinstance(document, Index):
         raise InvalidParameter("expected an image index, found a manifest")
     return document
+
+
+def pointers(data: bytes) -> list[Descriptor]:
+    """Return all that an index or a manifest of any kind points to: only to know what belongs together."""
+    members = _decode(data, _Pointers, "document")
+    return [*members.manifests, *([members.config] if members.config else ()), *members.layers]
 
 
 def parse_config(data: bytes) -> ImageConfig:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import msgspec
 
-from minidock.errors import DigestMismatch, InvalidParameter, MinidockError, Unsupported
+from minidock.errors import InvalidParameter, MinidockError, Unsupported
 from minidock.formats import tarheader
 from minidock.formats.digest import Digest, Readable, is_digest
 from minidock.formats.image import (
@@ -20,14 +20,12 @@ from minidock.formats.image import (
     ANNOTATION_REF_NAME,
     DOCUMENT_SIZE_MAX,
     INDEX_TYPES,
-    MANIFEST_TYPES,
     OCI_CONFIG,
     OCI_LAYER,
     OCI_MANIFEST,
     Descriptor,
     Manifest,
     encode,
-    host_platform,
     parse_index,
     parse_manifest,
 )
@@ -38,13 +36,12 @@ from minidock.storage.content import Blob, BlobStore
 from minidock.storage.images import NewImage
 from minidock.storage.legacyarchive import LegacyArchive
 from minidock.storage.pins import Pin
+from minidock.storage.platforms import ATTESTATION, check, choose
 from minidock.storage.tarstream import TarReader
 
 MEMBERS_MAX = 20_000
 LINKS_MAX = 8
-NESTING_MAX = 4
 BLOB_PREFIX = "blobs/sha256/"
-ATTESTATION = "vnd.docker.reference.type"
 LAYER_SUFFIXES = {PLAIN: "", GZIP: "+gzip", ZSTD: "+zstd"}
 
 
@@ -126,15 +123,6 @@ class ImageArchive:
             wanted = self._links[wanted]
         raise InvalidParameter(f"invalid image archive: member {name!r} is missing")
 
-    def _blob(self, descriptor: Descriptor) -> None:
-        """Check that the blob a descriptor points to came along or was here, and has its size."""
-        if not self._blobs.has(descriptor.digest, self._pin):
-            raise InvalidParameter(f"invalid image archive: blob {descriptor.digest} is missing")
-        if self._blobs.size(descriptor.digest) != descriptor.size:
-            raise DigestMismatch(
-                f"unexpected size of {descriptor.digest}: a descriptor says {descriptor.size} bytes"
-            )
-
     def _config(self, image: NewImage) -> Digest:
         return parse_manifest(self._blobs.read(image.manifest.digest)).config.digest
 
@@ -172,43 +160,22 @@ class ImageArchive:
             annotations = descriptor.annotations or {}
             if ATTESTATION in annotations:
                 continue
-            chosen = self._choose(descriptor, 0)
+            chosen = choose(self._blobs, descriptor, self._pin)
             self._check_image(chosen)
-            plain = Descriptor(chosen.media_type, chosen.digest, chosen.size)
-            yield NewImage(plain, _names_in(annotations))
-
-    def _choose(self, descriptor: Descriptor, depth: int) -> Descriptor:
-        """Follow an index to the manifest for this machine: of those that are here, or the only one."""
-        if descriptor.media_type in MANIFEST_TYPES:
-            return descriptor
-        if descriptor.media_type not in INDEX_TYPES or depth == NESTING_MAX:
-            raise Unsupported(f"image archive has a document of type {descriptor.media_type!r}")
-        self._blob(descriptor)
-        index = parse_index(self._blobs.read(descriptor.digest), descriptor.media_type)
-        here = [
-            each
-            for each in index.manifests
-            if ATTESTATION not in (each.annotations or {}) and self._blobs.has(each.digest, self._pin)
-        ]
-        host = host_platform()
-        fitting = [
-            each
-            for each in here
-            if each.platform
-            and (each.platform.architecture, each.platform.os) == (host.architecture, host.os)
-        ]
-        for candidates in (fitting, here if len(here) == 1 else []):
-            if candidates:
-                return self._choose(candidates[0], depth + 1)
-        raise InvalidParameter(f"the image archive has no image for {host.os}/{host.architecture}")
+            outer = _plain(descriptor) if descriptor.media_type in INDEX_TYPES else None
+            yield NewImage(_plain(chosen), _names_in(annotations), index=outer)
 
     def _check_image(self, descriptor: Descriptor) -> None:
-        self._blob(descriptor)
+        check(self._blobs, descriptor, self._pin)
         if descriptor.size > DOCUMENT_SIZE_MAX:
             raise InvalidParameter(f"manifest {descriptor.digest} is too large")
         manifest = parse_manifest(self._blobs.read(descriptor.digest), descriptor.media_type)
         for each in (manifest.config, *manifest.layers):
-            self._blob(each)
+            check(self._blobs, each, self._pin)
+
+
+def _plain(descriptor: Descriptor) -> Descriptor:
+    return Descriptor(descriptor.media_type, descriptor.digest, descriptor.size)
 
 
 def _names_in(annotations: dict[str, str]) -> tuple[str, ...]:
@@ -233,7 +200,9 @@ def _merged(images: Iterator[tuple[NewImage, Digest]]) -> list[NewImage]:
         known = merged.get(config, image)
         names = tuple(dict.fromkeys([*known.names, *image.names]))
         old_id = known.old_id or image.old_id
-        merged[config] = NewImage(known.manifest, names, known.parent or image.parent, old_id)
+        base = known if known.index or not image.index else image
+        parent = known.parent or image.parent
+        merged[config] = NewImage(base.manifest, names, parent, old_id, base.index)
         for name in names:
             if owners.setdefault(name, config) != config:
                 raise InvalidParameter(

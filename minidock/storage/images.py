@@ -10,7 +10,7 @@ section 4).
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from minidock.errors import InvalidParameter, MinidockError, NotFound
 from minidock.formats.digest import ChainID, Digest, chain_ids, is_digest
@@ -28,6 +28,7 @@ from minidock.storage.content import BlobStore
 from minidock.storage.index import Catalogue, is_written, read_catalogue, write_catalogue
 from minidock.storage.layers import LayerStore
 from minidock.storage.pins import Pin, Pins
+from minidock.storage.platforms import belongings
 from minidock.storage.unpacking import unpack_image
 
 _hexadecimal = re.compile(r"\A(?:sha256:)?([0-9a-f]{1,64})\Z")
@@ -54,24 +55,27 @@ class Image:
 
 @dataclass(frozen=True)
 class NewImage:
-    """An image to be recorded: its manifest, which is a blob already, and the full references that shall
-    name it."""
+    """An image to be recorded: its manifest, which is a blob already, the full references that shall name
+    it, and the index that it came in, if any."""
 
     manifest: Descriptor
     names: tuple[str, ...] = ()
     parent: str = ""
     old_id: str = ""
+    index: Descriptor | None = None
 
 
 @dataclass
 class _Record:
-    """What is kept in memory of an image, by its ID."""
+    """What is kept in memory of an image, by its ID; of a manifest that came in an index, by its digest,
+    that index and the digests of all that belongs to it."""
 
     config: ImageConfig
     manifests: list[tuple[Descriptor, Manifest]]
     chain_ids: tuple[ChainID, ...]
     parent: str
     old_id: str
+    indexes: dict[Digest, tuple[Descriptor, frozenset[Digest]]] = field(default_factory=dict)
 
 
 class ImageStore:
@@ -228,6 +232,18 @@ class ImageStore:
             self.image(image_id)
             return [descriptor for descriptor, _ in self._records[image_id].manifests]
 
+    def index(self, manifest: Descriptor) -> tuple[Descriptor, frozenset[Digest]] | None:
+        """Return the index that a manifest came in, and the digests of all that belongs to it."""
+        with self._pins.lock:
+            return next(
+                (
+                    record.indexes[manifest.digest]
+                    for record in self._records.values()
+                    if manifest.digest in record.indexes
+                ),
+                None,
+            )
+
     def _admit(self, new: NewImage) -> str:
         """Put an image into memory; NotFound if something that it needs is not in the store."""
         manifest = parse_manifest(self.blobs.read(new.manifest.digest), new.manifest.media_type)
@@ -246,6 +262,8 @@ class ImageStore:
         record.old_id = new.old_id or record.old_id
         if all(descriptor.digest != new.manifest.digest for descriptor, _ in record.manifests):
             record.manifests.append((new.manifest, manifest))
+        if new.index is not None:
+            record.indexes[new.manifest.digest] = (new.index, belongings(self.blobs, new.index))
         return image_id
 
     def _image(self, image_id: str, names: list[str]) -> Image:
@@ -279,8 +297,10 @@ class ImageStore:
         if known is not None:
             return known
         for name, image_id in self._names.items():
-            manifests = (descriptor.digest for descriptor, _ in self._records[image_id].manifests)
-            if parse_reference(name).name == reference.name and reference.digest in manifests:
+            record = self._records[image_id]
+            manifests = {descriptor.digest for descriptor, _ in record.manifests}
+            indexes = {index.digest for index, _ in record.indexes.values()}
+            if parse_reference(name).name == reference.name and reference.digest in manifests | indexes:
                 return image_id
         return None
 
@@ -311,12 +331,18 @@ class ImageStore:
         old_ids = {
             first[image_id]: record.old_id for image_id, record in self._records.items() if record.old_id
         }
+        indexes = {
+            digest: index
+            for record in self._records.values()
+            for digest, (index, _) in record.indexes.items()
+        }
         unreadable = self._unreadable
         catalogue = Catalogue(
             manifests + unreadable.manifests,
             parents | unreadable.parents,
             unreadable.names | names,
             old_ids | unreadable.old_ids,
+            indexes | unreadable.indexes,
         )
         write_catalogue(self._root, catalogue, self._names)
 
@@ -336,15 +362,17 @@ class ImageStore:
             for descriptor in catalogue.manifests:
                 parent = catalogue.parents.get(descriptor.digest, "")
                 old_id = catalogue.old_ids.get(descriptor.digest, "")
+                index = catalogue.indexes.get(descriptor.digest)
                 try:
                     self._restore_layers(descriptor, pin)
-                    image = NewImage(descriptor, parent=parent, old_id=old_id)
+                    image = NewImage(descriptor, parent=parent, old_id=old_id, index=index)
                     image_of[descriptor.digest] = self._admit(image)
                 except MinidockError as error:
                     self.problems.append(f"image with manifest {descriptor.digest} left out: {error}")
                     self._unreadable.manifests.append(descriptor)
                     self._unreadable.parents.update({descriptor.digest: parent} if parent else {})
                     self._unreadable.old_ids.update({descriptor.digest: old_id} if old_id else {})
+                    self._unreadable.indexes.update({descriptor.digest: index} if index else {})
         for name, digest in catalogue.names.items():
             if digest in image_of:
                 self._names[name] = image_of[digest]
@@ -369,4 +397,4 @@ def _blobs_of(record: _Record) -> set[Digest]:
     blobs: set[Digest] = set()
     for descriptor, manifest in record.manifests:
         blobs |= {descriptor.digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)}
-    return blobs
+    return blobs.union(*(belonging for _, belonging in record.indexes.values()))

@@ -18,7 +18,7 @@ import msgspec
 
 from minidock.atomic import to_json, write_durable
 from minidock.errors import MinidockError
-from minidock.formats.digest import Digest, digest_of, is_digest
+from minidock.formats.digest import Digest, is_digest
 from minidock.formats.image import (
     ANNOTATION_IMAGE_NAME,
     ANNOTATION_REF_NAME,
@@ -27,10 +27,11 @@ from minidock.formats.image import (
     Index,
     Manifest,
     encode,
-    parse_manifest,
+    parse_document,
 )
 from minidock.formats.reference import Reference, parse_reference
 from minidock.storage.content import LAYOUT, BlobStore
+from minidock.storage.platforms import belongings, choose
 
 INDEX = "index.json"
 REPOSITORIES = "repositories.json"
@@ -39,20 +40,23 @@ LAYOUT_FILE = "oci-layout"
 ANNOTATION_PARENT = "io.minidock.parent"
 # What an archive of 2014 called the image: 64 digits that were no digest of anything.
 ANNOTATION_OLD_ID = "io.minidock.id-of-2014"
+# On an index: which of its manifests is the image here, and stands beside it.
+ANNOTATION_MANIFEST = "io.minidock.manifest"
 
 
 @dataclass(frozen=True)
 class Catalogue:
     """What the index says.
 
-    `manifests` (an image may have several), the `parents` and `old_ids` of images by manifest digest, and
-    `names`: the manifest digest of each full reference.
+    `manifests` (an image may have several), the `parents` and `old_ids` of images by manifest digest,
+    `names`: the manifest digest of each full reference, and `indexes`: of manifests that came in one.
     """
 
     manifests: list[Descriptor] = field(default_factory=list)
     parents: dict[Digest, str] = field(default_factory=dict)
     names: dict[str, Digest] = field(default_factory=dict)
     old_ids: dict[Digest, str] = field(default_factory=dict)
+    indexes: dict[Digest, Descriptor] = field(default_factory=dict)
 
 
 def write_catalogue(root: str, catalogue: Catalogue, images: Mapping[str, str]) -> None:
@@ -65,6 +69,10 @@ def write_catalogue(root: str, catalogue: Catalogue, images: Mapping[str, str]) 
         parent, old_id = catalogue.parents.get(manifest.digest), catalogue.old_ids.get(manifest.digest)
         always = {ANNOTATION_PARENT: parent} if parent else {}
         always |= {ANNOTATION_OLD_ID: old_id} if old_id else {}
+        shown = manifest
+        if manifest.digest in catalogue.indexes:  # others mean the whole index by the name
+            descriptors.append(msgspec.structs.replace(manifest, annotations=always or None))
+            shown, always = catalogue.indexes[manifest.digest], {ANNOTATION_MANIFEST: manifest.digest}
         for name in names.get(manifest.digest, [""]):
             named = (
                 {ANNOTATION_IMAGE_NAME: name, ANNOTATION_REF_NAME: parse_reference(name).familiar}
@@ -72,7 +80,7 @@ def write_catalogue(root: str, catalogue: Catalogue, images: Mapping[str, str]) 
                 else {}
             )
             annotations = {**named, **always} or None
-            descriptors.append(msgspec.structs.replace(manifest, annotations=annotations))
+            descriptors.append(msgspec.structs.replace(shown, annotations=annotations))
     index = Index(media_type=OCI_INDEX, manifests=descriptors)
     write_durable(os.path.join(root, INDEX), encode(index), mode=0o644)
     write_durable(os.path.join(root, REPOSITORIES), repositories_document(images), mode=0o644)
@@ -124,9 +132,13 @@ def _catalogue(index: Index, problems: list[str]) -> Catalogue:
     seen: set[Digest] = set()
     for descriptor in index.manifests:
         annotations = descriptor.annotations or {}
-        if descriptor.digest not in seen:
+        plain = msgspec.structs.replace(descriptor, annotations=None)
+        manifest = annotations.get(ANNOTATION_MANIFEST, descriptor.digest)
+        if manifest != descriptor.digest:
+            catalogue.indexes[manifest] = plain
+        elif descriptor.digest not in seen:
             seen.add(descriptor.digest)
-            catalogue.manifests.append(msgspec.structs.replace(descriptor, annotations=None))
+            catalogue.manifests.append(plain)
         if ANNOTATION_PARENT in annotations:
             catalogue.parents[descriptor.digest] = annotations[ANNOTATION_PARENT]
         if ANNOTATION_OLD_ID in annotations:
@@ -134,7 +146,7 @@ def _catalogue(index: Index, problems: list[str]) -> Catalogue:
         name = annotations.get(ANNOTATION_IMAGE_NAME)
         if name:
             try:
-                catalogue.names[str(parse_reference(name))] = descriptor.digest
+                catalogue.names[str(parse_reference(name))] = manifest
             except MinidockError as error:
                 problems.append(f"name {name!r} in the index of images ignored: {error}")
     return catalogue
@@ -142,33 +154,47 @@ def _catalogue(index: Index, problems: list[str]) -> Catalogue:
 
 def _rebuilt(root: str, blobs: BlobStore, problems: list[str]) -> Catalogue:
     """Find every manifest among the blobs whose config and layers are here, and their names in
-    repositories.json."""
+    repositories.json; of an index only the manifest for this machine."""
     catalogue = Catalogue()
     images: dict[Digest, Digest] = {}  # config -> manifest
-    for digest in sorted(blobs.digests()):
-        found = _manifest_in(blobs, digest)
-        if found is not None:
-            manifest, size = found
-            images[manifest.config.digest] = digest
-            catalogue.manifests.append(Descriptor(manifest.media_type, digest, size))
+    documents = {
+        digest: document
+        for digest in sorted(blobs.digests())
+        if (document := _document_in(blobs, digest)) is not None
+    }
+    others: set[Digest] = set()
+    for digest, document in documents.items():
+        if isinstance(document, Index):
+            index = Descriptor(document.media_type, digest, blobs.size(digest))
+            try:
+                chosen = choose(blobs, index).digest
+            except MinidockError:
+                continue
+            catalogue.indexes[chosen] = index
+            others |= belongings(blobs, index) - {chosen}
+    for digest, document in documents.items():
+        if isinstance(document, Manifest) and digest not in others:
+            images[document.config.digest] = digest
+            catalogue.manifests.append(Descriptor(document.media_type, digest, blobs.size(digest)))
     for reference, image in _names_for_people(root, problems):
         if image in images:
             catalogue.names[str(reference)] = images[image]
     return catalogue
 
 
-def _manifest_in(blobs: BlobStore, digest: Digest) -> tuple[Manifest, int] | None:
+def _document_in(blobs: BlobStore, digest: Digest) -> Manifest | Index | None:
+    """Return the index, or the manifest of which all blobs are here, that a blob is."""
     with blobs.open(digest) as file:
         if file.read(1) != b"{":
             return None
     try:
-        data = blobs.read(digest)
-        manifest = parse_manifest(data)
+        document = parse_document(blobs.read(digest))
     except MinidockError:
         return None
-    needed = [manifest.config, *manifest.layers]
-    complete = digest_of(data) == digest and all(blobs.has(each.digest) for each in needed)
-    return (manifest, len(data)) if complete else None
+    if isinstance(document, Index):
+        return document
+    needed = [document.config, *document.layers]
+    return document if all(blobs.has(each.digest) for each in needed) else None
 
 
 def _names_for_people(root: str, problems: list[str]) -> list[tuple[Reference, str]]:

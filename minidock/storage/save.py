@@ -37,7 +37,7 @@ class Writable(Protocol):
 
 def save(store: ImageStore, references: Iterable[str], sink: Writable) -> list[str]:
     """Write the images that users mean by `references` and return their IDs; a repository without a tag
-    means all its tags.
+    means all its tags, an index all that came with it.
 
     Nothing is written if one does not exist (NotFound).
     """
@@ -50,15 +50,17 @@ def save(store: ImageStore, references: Iterable[str], sink: Writable) -> list[s
     with store.work() as pin:
         descriptors: list[Descriptor] = []
         items: list[dict[str, object]] = []
-        needed: dict[Digest, None] = {}
+        needed: set[Digest] = set()
         for image_id, tags in names.items():
             packing = store.manifests(image_id)[0]
             manifest = parse_manifest(store.blobs.read(packing.digest), packing.media_type)
-            for blob in (packing, manifest.config, *manifest.layers):
-                if not store.blobs.has(blob.digest, pin):
-                    raise NotFound(f"blob {blob.digest} of image {image_id} not found")
-                needed[blob.digest] = None
-            descriptors += _descriptors(packing, tags)
+            index, belonging = store.index(packing) or (packing, frozenset())
+            own = {packing.digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)}
+            for digest in own | belonging:
+                if not store.blobs.has(digest, pin):
+                    raise NotFound(f"blob {digest} of image {image_id} not found")
+            needed |= own | belonging
+            descriptors += _descriptors(index, tags)
             items.append(
                 {
                     "Config": _member(manifest.config.digest),

@@ -72,7 +72,8 @@ def test_both_copy_in_the_same(image: str, minidock: Run, docker: Run, tmp_path:
             ["f", "/"], ["f", "/tmp/g"], ["f", "/tmp/none/"], ["d", "/etc"], ["d", "/new"], ["d/.", "/other"],
             ["d", "/bin/busybox"], ["l", "/tmp"], ["-L", "l", "/tmp/m"], ["nothing", "/"],
             ["d", "/no/such/place"], ["ld", "/link"], ["ld/", "/tmp/new"], ["ld/", "/root"],
-            ["-L", "ld", "/tmp/n"], ["-L", "nowhere", "/tmp"], ["nowhere", "/tmp"], ["f/", "/"], ["f", ""], ["f", "."], ["", "/"],
+            ["-L", "ld", "/tmp/n"], ["-L", "nowhere", "/tmp"], ["nowhere", "/tmp"], ["f/", "/"],
+            ["f", ""], ["f", "."], ["", "/"],
         ):  # fmt: skip
             *flags, source, target = words
             done = run("cp", *flags, source, f"{name}:{target}", cwd=tmp_path)

@@ -28,9 +28,10 @@ BUSY = "/bin/busybox "
 CHANGES = """
 mkdir -p /a/b/c /w; echo 1 > /a/f1; echo 2 > /a/b/f2; ln /a/f1 /a/hard; ln -s f1 /a/sym
 ln -s /nowhere /a/gone; mkfifo /a/fifo; mknod /a/null c 1 3; mknod /a/disk b 7 99; chmod 4755 /a/f1
-chmod 1777 /a/b; chown 12:34 /a/b/f2; touch -d @1000000000 /a/b/f2; rm -rf /root; mkdir /root; echo n > /root/new
-rm /bin/tail; mv /bin/head /bin/top; dd if=/dev/zero of=/a/sparse bs=1 count=1 seek=1000000; chmod 700 /tmp
-ln -sf /bin/busybox /bin/echo; rm -r /w; echo v > /vol/v; echo t > /tmpfs/t; touch "/a/with blank" /a/ünï
+chmod 1777 /a/b; chown 12:34 /a/b/f2; touch -d @1000000000 /a/b/f2; rm -rf /root; mkdir /root
+echo n > /root/new; rm /bin/tail; mv /bin/head /bin/top
+dd if=/dev/zero of=/a/sparse bs=1 count=1 seek=1000000; chmod 700 /tmp; ln -sf /bin/busybox /bin/echo
+rm -r /w; echo v > /vol/v; echo t > /tmpfs/t; touch "/a/with blank" /a/ünï
 touch "/a/..foo" /bin/busybox; echo e > /etc/added; mkdir /etc.d; rm -rf /etc.d; mkdir /a/.wh
 rm /etc/passwd; mkdir /etc/passwd; echo x > /etc/passwd/x; mkdir -p /d/sub /e; echo 1 > /d/f
 ln -s /d /ld; ln -s d/f /lf; ln -s /absent /dangling; ln -s ../../.. /d/up

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from minidock.formats.digest import digest_of
 from minidock.paths import Paths
 from minidock.storage import hostbox
 from minidock.storage.images import Image, ImageStore
@@ -81,6 +82,54 @@ def test_skopeo_keeps_the_digests_of_our_oci_layout(
     assert load_file(other, tmp_path / "c.tar") == ["reg.example/c:1"]
     assert other.resolve("reg.example/c:1").id == image.id
     assert other.manifests(image.id)[0].digest == store.manifests(image.id)[0].digest
+
+
+@pytest.mark.oracle("skopeo")
+def test_skopeo_finds_the_images_for_other_machines_in_store_and_archive(
+    store: ImageStore, archive: Path, image: Image, paths: Paths, other: ImageStore, tmp_path: Path
+) -> None:
+    """An index of two platforms, made from ours by hand, goes through load, store and save."""
+    layout = tmp_path / "layout"
+    run("skopeo", "copy", f"oci:{paths.images}:hostbox:latest", f"oci:{layout}:one")
+    own = json.loads((layout / "index.json").read_text())["manifests"][0]
+    config_path = _blob(layout, json.loads(_blob(layout, own["digest"]).read_text())["config"]["digest"])
+    foreign = json.loads(_blob(layout, own["digest"]).read_text())
+    foreign["config"] |= _write(layout, json.loads(config_path.read_text()) | {"architecture": "s390x"})
+    manifests = [
+        {**own, "platform": {"architecture": image.architecture, "os": "linux"}, "annotations": {}},
+        {
+            "mediaType": own["mediaType"],
+            **_write(layout, foreign),
+            "platform": {"architecture": "s390x", "os": "linux"},
+        },
+    ]
+    kind = "application/vnd.oci.image.index.v1+json"
+    index = _write(layout, {"schemaVersion": 2, "mediaType": kind, "manifests": manifests})
+    named = {"mediaType": kind, **index, "annotations": {"org.opencontainers.image.ref.name": "several:1"}}
+    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [named]}))
+    run("tar", "-C", str(layout), "-cf", f"{tmp_path}/several.tar", "oci-layout", "index.json", "blobs")
+    assert load_file(other, tmp_path / "several.tar") == ["several:1"]
+    assert other.resolve("several:1").id == f"sha256:{config_path.name}"
+    with open(tmp_path / "again.tar", "wb") as file:
+        save(other, ["several:1"], file)
+    for source in (f"oci:{tmp_path}/other/images:several:1", f"oci-archive:{tmp_path}/again.tar"):
+        copy = tmp_path / f"copy-{source.partition(':')[0]}"
+        run("skopeo", "copy", "--all", "--preserve-digests", source, f"oci:{copy}:c")
+        assert json.loads((copy / "index.json").read_text())["manifests"][0]["digest"] == index["digest"]
+        assert sorted(os.listdir(copy / "blobs/sha256")) == sorted(os.listdir(layout / "blobs/sha256"))
+        found = json.loads(run("skopeo", "inspect", "--override-arch", "s390x", source))
+        assert found["Architecture"] == "s390x"
+
+
+def _blob(layout: Path, digest: str) -> Path:
+    return layout / "blobs" / "sha256" / digest[7:]
+
+
+def _write(layout: Path, document: object) -> dict[str, object]:
+    data = json.dumps(document).encode()
+    digest = digest_of(data)
+    _blob(layout, digest).write_bytes(data)
+    return {"digest": digest, "size": len(data)}
 
 
 @pytest.mark.oracle("umoci")

@@ -199,6 +199,100 @@ def test_the_image_for_this_machine_is_chosen_from_several(
     assert load(store, io.BytesIO(pack(oci))) == ["app:1"]
 
 
+@pytest.fixture
+def several(oci: Members, tar: Tar, member: Make) -> Members:
+    """An OCI archive whose image app:1 is an index: for this machine, for another one, and an attestation."""
+    inner = json.loads(oci["index.json"])["manifests"][0]
+    annotations = inner.pop("annotations")
+    host = host_platform()
+    foreign_layer = gzip.compress(tar([member("bin/sh", b"other")]), mtime=0)
+    foreign_config = encode(ImageConfig("s390x", "linux", RootFS("layers", [digest_of(foreign_layer)])))
+    statement, nothing = b'{"_type":"https://in-toto.io/Statement/v0.1"}', b"{}"
+    foreign, attestation = (
+        json.dumps(
+            {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [layer]}
+        ).encode()
+        for config, layer in (
+            (descriptor(OCI_CONFIG, foreign_config), descriptor(OCI_LAYER + "+gzip", foreign_layer)),
+            (descriptor(OCI_CONFIG, nothing), descriptor("application/vnd.in-toto+json", statement)),
+        )
+    )
+    index = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": OCI_INDEX,
+            "manifests": [
+                descriptor(OCI_MANIFEST, foreign, platform={"architecture": "s390x", "os": "linux"}),
+                {**inner, "platform": {"architecture": host.architecture, "os": host.os}},
+                descriptor(
+                    OCI_MANIFEST,
+                    attestation,
+                    platform={"architecture": "unknown", "os": "unknown"},
+                    annotations={"vnd.docker.reference.type": "attestation-manifest"},
+                ),
+                descriptor(OCI_MANIFEST, b"absent", platform={"architecture": "arm", "os": "linux"}),
+            ],
+        }
+    ).encode()
+    oci.update(map(blob, (foreign_layer, foreign_config, statement, nothing, foreign, attestation, index)))
+    outer = descriptor(OCI_INDEX, index, annotations=annotations)
+    oci["index.json"] = json.dumps({"schemaVersion": 2, "manifests": [outer]}).encode()
+    return oci
+
+
+def blobs_in(members: Members) -> Members:
+    return {name: data for name, data in members.items() if name.startswith("blobs/")}
+
+
+def test_images_for_other_machines_keep_every_digest(
+    store: ImageStore, several: Members, pack: Callable[[Members], bytes], paths: Paths
+) -> None:
+    assert load(store, Pipe(pack(several))) == ["app:1"]
+    (image,) = store.images()
+    assert image.architecture == host_platform().architecture
+    before = members_of(saved(store, "app:1"))
+    assert blobs_in(before) == blobs_in(several)
+    (outer,) = json.loads(several["index.json"])["manifests"]
+    (kept,) = json.loads(before["index.json"])["manifests"]
+    assert (kept["mediaType"], kept["digest"], kept["size"]) == (OCI_INDEX, outer["digest"], outer["size"])
+    assert store.resolve(f"app@{outer['digest']}") == image
+    store.tag(image.id, "second:2")
+    store = ImageStore(paths)
+    assert store.problems == []
+    assert members_of(saved(store, "app:1")) == before
+    assert blobs_in(members_of(saved(store, "second:2"))) == blobs_in(several)
+    store.remove(store.resolve("app:1").id)
+    assert_empty(store, paths)
+
+
+def test_an_index_of_several_machines_survives_the_loss_of_the_catalogue(
+    store: ImageStore, several: Members, pack: Callable[[Members], bytes], paths: Paths
+) -> None:
+    load(store, Pipe(pack(several)))
+    before = store.images(), saved(store, "app:1")
+    with open(os.path.join(paths.images, "index.json"), "w") as file:
+        file.write("{")
+    store = ImageStore(paths)
+    assert (store.images(), saved(store, "app:1")) == before
+
+
+@pytest.mark.parametrize("damage", [b"[" * 100_000, b'{"manifests": 1}', b"\xff"])
+def test_documents_for_other_machines_may_be_anything(
+    store: ImageStore, several: Members, pack: Callable[[Members], bytes], damage: bytes
+) -> None:
+    (outer,) = json.loads(several["index.json"])["manifests"]
+    index = json.loads(several[f"blobs/sha256/{outer['digest'][7:]}"])
+    index["manifests"].append(descriptor(OCI_MANIFEST, damage))
+    data = json.dumps(index).encode()
+    several.update(map(blob, (damage, data)))
+    several["index.json"] = json.dumps(
+        {"schemaVersion": 2, "manifests": [descriptor(OCI_INDEX, data, annotations=outer["annotations"])]}
+    ).encode()
+    several.pop(f"blobs/sha256/{outer['digest'][7:]}")
+    assert load(store, Pipe(pack(several))) == ["app:1"]
+    assert blobs_in(members_of(saved(store, "app:1"))) == blobs_in(several)
+
+
 def test_a_loaded_name_moves_to_the_new_image(
     store: ImageStore, oci: Members, pack: Callable[[Members], bytes], tar: Tar, member: Make
 ) -> None:
