@@ -29,7 +29,7 @@ class Client:
         """Use `host`, MINIDOCK_HOST, DOCKER_HOST or the default engine, which is started if need be."""
         chosen = host or os.environ.get("MINIDOCK_HOST") or os.environ.get("DOCKER_HOST")
         self.host = chosen or DEFAULT_HOST
-        self._may_start = not chosen
+        self._may_start = self.host == DEFAULT_HOST  # also if it was named
         self._idle: Connection | None = None
         self._version: tuple[int, int] | None = None
 

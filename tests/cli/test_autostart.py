@@ -37,6 +37,13 @@ def test_the_first_command_starts_the_engine_and_says_so_once() -> None:
     assert answer.stdout.count("CONTAINER ID") == 2
 
 
+def test_the_default_engine_is_started_by_its_name_too() -> None:
+    """Who exports DOCKER_HOST for docker, as the README says, still wants the engine back after a crash."""
+    answer = inside("M ps" + END, DOCKER_HOST="unix:///run/minidock/minidock.sock")
+    assert answer.returncode == 0, answer.stderr
+    assert "started it (pid " in answer.stderr
+
+
 def test_the_daemon_is_on_its_own() -> None:
     look = (
         "p=$(cat /run/minidock/minidock.pid); readlink /proc/$p/cwd; readlink /proc/$p/fd/0 /proc/$p/fd/1; "
@@ -65,7 +72,7 @@ def test_a_daemon_that_dies_at_its_start_shows_its_log() -> None:
 
 
 @pytest.mark.parametrize("variable", ["DOCKER_HOST", "MINIDOCK_HOST"])
-def test_a_host_that_was_named_is_never_started(variable: str, tmp_path: Path) -> None:
+def test_another_host_is_never_started(variable: str, tmp_path: Path) -> None:
     answer = inside("M ps", **{variable: f"unix://{tmp_path}/s"})
     assert answer.returncode == 1
     assert answer.stderr == (
