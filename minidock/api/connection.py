@@ -5,11 +5,13 @@ descriptor, so that a client that leaves or a daemon that stops ends the thread.
 could read in two ways is refused (RFC 9112 section 6.3): it is how one request is smuggled inside another.
 """
 
+import fcntl
 import os
 import select
 import socket
 import ssl
 import struct
+import termios
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,12 +19,13 @@ from email.utils import formatdate
 
 import h11
 
-from minidock.api import tls
+from minidock.api import relaying
 from minidock.errors import InvalidParameter
 
 HEADER_TIMEOUT = 30.0
 IDLE_TIMEOUT = 300.0
 SEND_TIMEOUT = 300
+HEAD_PATIENCE, HEAD_PAUSE = 0.25, 0.0001
 HEADER_LIMIT = 64 * 1024
 RECEIVE_SIZE = 128 * 1024
 LEFTOVER_LIMIT = 256 * 1024
@@ -136,20 +139,22 @@ class Connection:
         self._http.start_next_cycle()
         return True
 
-    def hijack(self, answer: bytes) -> tuple[int, bytes]:
+    def hijack(self, answer: bytes, codec: relaying.Codec | None = None) -> tuple[int, bytes]:
         """Send `answer` as it is and give the socket away, with the bytes the client sent too early.
 
-        The caller owns the returned descriptor; the connection is over for this process. An unread body is
-        read first, for what the parser holds of it is not part of the stream.
+        The caller owns the returned descriptor, whose stream is plain whatever form `codec` gives it on the
+        client's side; the connection is over for this process. An unread body is read first, for what the
+        parser holds of it is not part of the stream.
         """
         self._skip_body()
-        trailing, _ = self._http.trailing_data
+        early = bytes(self._http.trailing_data[0])
         limit_sends(self.client, 0)
         self.client.sendall(answer)
-        if isinstance(self.client, ssl.SSLSocket):
+        if codec is not None or isinstance(self.client, ssl.SSLSocket):
             self.is_relayed = True
-            return tls.relay(self.client), bytes(trailing)
-        return self.client.detach(), bytes(trailing)
+            return relaying.relay(self.client, codec, early), b""
+        _wait_until_read(self.client)
+        return self.client.detach(), early
 
     def watch(self, descriptors: Iterable[int], timeout: float | None = None) -> set[int]:
         """Wait until some of `descriptors` are readable and return those; empty after `timeout` seconds.
@@ -197,6 +202,21 @@ class Connection:
             if self._http.they_are_waiting_for_100_continue:
                 return
             skipped += len(self.read_body(deadline))
+
+
+def _wait_until_read(client: socket.socket) -> None:
+    """Wait until the client has read all that was sent to it, or for `HEAD_PATIENCE`.
+
+    docker-py reads the head of an answer through a buffer and the stream after it from the bare socket: bytes
+    of the stream that arrive together with the head are lost to it. Only a UNIX socket can tell what its
+    other end has read (unix(7), SIOCOUTQ).
+    """
+    deadline = time.monotonic() + HEAD_PATIENCE
+    while client.family == socket.AF_UNIX and time.monotonic() < deadline:
+        (unread,) = struct.unpack("i", fcntl.ioctl(client, termios.TIOCOUTQ, bytes(4)))
+        if not unread:
+            return
+        time.sleep(HEAD_PAUSE)
 
 
 def standard_headers(content_type: str | None, length: int | None) -> list[tuple[str, str]]:

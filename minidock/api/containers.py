@@ -34,6 +34,8 @@ def create(engine: Engine, exchange: Exchange) -> Reply:
     """POST /containers/create."""
     body = {key.lower(): (key, value) for key, value in exchange.json().items()}
     _, host_document = body.pop("hostconfig", ("", None))
+    if "runtime" in body:  # where docker-py says it
+        host_document = {"Runtime": body.pop("runtime")[1], **(host_document or {})}
     _, networking_document = body.pop("networkingconfig", ("", None))
     config, unknown = from_wire(ContainerConfig, dict(body.values()))
     host_config, unknown_host = from_wire(HostConfig, host_document, "HostConfig")

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from minidock.api import relaying, websocket
 from minidock.api.connection import Connection, Head, standard_headers
 from minidock.api.query import Query
 from minidock.errors import InvalidParameter, MinidockError
@@ -174,18 +175,20 @@ class Exchange:
         Returns its descriptor, now the caller's to close, and the bytes that the client sent after its
         request. The header block is spelled as Docker's: old clients look for these very lines.
         """
+        kind = f"Content-Type: {content_type}"
         if self.head.wants_upgrade:
-            lines = [
-                "HTTP/1.1 101 UPGRADED",
-                f"Content-Type: {content_type}",
-                "Connection: Upgrade",
-                "Upgrade: tcp",
-            ]
-        else:
-            lines = ["HTTP/1.1 200 OK", f"Content-Type: {content_type}"]
-        lines += [f"{name}: {value}" for name, value in self._common]
+            return self._leave("101 UPGRADED", [kind, "Connection: Upgrade", "Upgrade: tcp"])
+        return self._leave("200 OK", [kind])
+
+    def hijack_as_websocket(self) -> tuple[int, bytes]:
+        """Leave HTTP for a websocket, and give a plain socket for what is in its frames, as `hijack` does."""
+        return self._leave("101 Switching Protocols", websocket.accept(self.head), websocket.Frames())
+
+    def _leave(self, status: str, lines: list[str], codec: relaying.Codec | None = None) -> tuple[int, bytes]:
+        common = [f"{name}: {value}" for name, value in self._common]
         self.answered = self.hijacked = True
-        return self._connection.hijack(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+        answer = "\r\n".join([f"HTTP/1.1 {status}", *lines, *common]) + "\r\n\r\n"
+        return self._connection.hijack(answer.encode("latin-1"), codec)
 
     def watch(self, *descriptors: int, timeout: float | None = None) -> set[int]:
         """Wait for descriptors; ConnectionAbortedError when the client leaves or the daemon stops."""

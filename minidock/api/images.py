@@ -75,7 +75,7 @@ def remove(engine: Engine, exchange: Exchange, name: str) -> Reply:
 def load(engine: Engine, exchange: Exchange) -> None:
     """POST /images/load: a tar as `docker save` writes it, streamed from the client."""
     body = cast(BinaryIO, exchange.body())
-    with progress(exchange) as messages:
+    with progress(exchange, errors_as_messages=True) as messages:
         lines: list[str] = []
         images.load(engine, body, lines.append)
         _drain(body)

@@ -33,17 +33,18 @@ class Progress:
 
 
 @contextlib.contextmanager
-def progress(exchange: Exchange) -> Iterator[Progress]:
+def progress(exchange: Exchange, errors_as_messages: bool = False) -> Iterator[Progress]:
     """Answer with messages; an error of the block becomes a status or, too late for that, a last message.
 
-    A block that sends nothing still answers 200 with an empty body.
+    With `errors_as_messages` it never becomes a status, as clients of `load` expect. A block that sends
+    nothing still answers 200 with an empty body.
     """
     with contextlib.ExitStack() as stack:
         messages = Progress(exchange, stack)
         try:
             yield messages
         except MinidockError as error:
-            if not messages.begun:
+            if not messages.begun and not errors_as_messages:
                 raise
             text = str(error)
             messages.send({"errorDetail": {"message": text}, "error": text})

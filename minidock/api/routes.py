@@ -31,7 +31,7 @@ ROUTES: tuple[Route, ...] = (
     ("POST", "/containers/{name}/start", containers.start),
     ("POST", "/containers/{name}/wait", containers.wait),
     ("POST", "/containers/{name}/attach", streams.attach),
-    ("GET", "/containers/{name}/attach/ws", later("attaching through a websocket")),
+    ("GET", "/containers/{name}/attach/ws", streams.attach_by_websocket),
     ("GET", "/containers/{name}/logs", streams.logs),
     ("POST", "/containers/{name}/stop", containers.stop),
     ("POST", "/containers/{name}/restart", containers.restart),

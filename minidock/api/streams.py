@@ -12,7 +12,8 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from minidock.api import log_output
 from minidock.api.connection import SEND_TIMEOUT
@@ -20,6 +21,7 @@ from minidock.api.detach_keys import parse_detach_keys
 from minidock.api.exchange import Exchange
 from minidock.api.log_output import Form
 from minidock.api.negotiation import MULTIPLEXED_TYPE_SINCE
+from minidock.api.query import Query
 from minidock.engine import attachment, containers, log_drivers, waiting
 from minidock.engine import logs as engine_logs
 from minidock.engine.engine import Engine
@@ -36,36 +38,68 @@ SYSTEM_ERROR = 3
 """The frame type by which the engine itself speaks in a multiplexed stream."""
 
 
+class Wanted(NamedTuple):
+    """The streams that a client wants to be attached to."""
+
+    stdin: bool
+    stdout: bool
+    stderr: bool
+
+
 def attach(engine: Engine, exchange: Exchange, name: str) -> None:
     """POST /containers/{name}/attach: answered at once, also before the container is started."""
-    query = exchange.query
-    keys = parse_detach_keys(query.text("detachKeys"))
     tty = attachment.check_attachable(engine, name)
-    wanted = Selection(stdout=query.boolean("stdout"), stderr=query.boolean("stderr"))
     # A client that asked for no upgrade is an old one, and is told the one type it knows.
     kind = content_type(exchange, tty) if exchange.head.wants_upgrade else RAW_TYPE
+    _attach(engine, exchange, name, _wanted(exchange.query), not tty, lambda: exchange.hijack(kind))
+
+
+def attach_by_websocket(engine: Engine, exchange: Exchange, name: str) -> None:
+    """GET /containers/{name}/attach/ws: both streams as they come, without Docker's frames."""
+    attachment.check_attachable(engine, name)
+    everything = exchange.version < MULTIPLEXED_TYPE_SINCE  # that is when the choice came to this route
+    wanted = Wanted(True, True, True) if everything else _wanted(exchange.query)
+    _attach(engine, exchange, name, wanted, False, exchange.hijack_as_websocket)
+
+
+def _wanted(query: Query) -> Wanted:
+    return Wanted(query.boolean("stdin"), query.boolean("stdout"), query.boolean("stderr"))
+
+
+def _attach(
+    engine: Engine,
+    exchange: Exchange,
+    name: str,
+    wanted: Wanted,
+    framed: bool,
+    hijack: Callable[[], tuple[int, bytes]],
+) -> None:
+    """Become the stream of the container, and before that of its log, as far as the request asks for them."""
+    query = exchange.query
+    keys = parse_detach_keys(query.text("detachKeys"))
     with contextlib.ExitStack() as stack:
         opened = None
         if query.boolean("logs") and (wanted.stdout or wanted.stderr):
-            opened = stack.enter_context(engine_logs.open_log(engine, name, wanted))
+            selection = Selection(stdout=wanted.stdout, stderr=wanted.stderr)
+            opened = stack.enter_context(engine_logs.open_log(engine, name, selection))
         else:
             # The client starts the container as soon as it reads the 101: the start has to wait until the
             # socket is parked, or a short program has said everything before it is heard.
             stack.enter_context(containers.find(engine, name).lock)
-        descriptor, leftover = exchange.hijack(kind)
+        descriptor, leftover = hijack()
         stack.callback(_close, descriptor)
-        history = functools.partial(_send_log, descriptor, Form(framed=not tty))
+        history = functools.partial(_send_log, descriptor, Form(framed))
         if not query.boolean("stream"):
             history(opened.read() if opened else ())
             return
         client = AttachClient(
             descriptor=os.dup(descriptor),
-            stdin=query.boolean("stdin"),
+            stdin=wanted.stdin,
             stdout=wanted.stdout,
             stderr=wanted.stderr,
-            framed=not tty,
+            framed=framed,
             leftover=leftover,
-            detach_keys=keys if tty else b"",
+            detach_keys=keys if containers.find(engine, name).tty else b"",
         )
         try:
             if opened:
@@ -74,7 +108,7 @@ def attach(engine: Engine, exchange: Exchange, name: str) -> None:
                 attachment.attach(engine, name, client)
         except MinidockError as error:
             log.warning("attach to %s failed after the upgrade: %s", name, error)
-            send(descriptor, [_spoken(str(error), framed=not tty)])
+            send(descriptor, [_spoken(str(error), framed)])
 
 
 def logs(engine: Engine, exchange: Exchange, name: str) -> None:

@@ -112,9 +112,10 @@ def check_request(headers: Mapping[str, str], verified: bool) -> None:
 
     With client certificates (`verified`) the name in Host is any that the certificate is for.
     """
-    if "origin" in headers:
-        raise Forbidden("requests with an Origin header are refused: no web page may use this API")
-    name = _host_name(headers.get("host", ""))
+    host = headers.get("host", "")
+    if headers.get("origin", f"//{host}").partition("//")[2] != host:  # a websocket client names our own
+        raise Forbidden("requests of another Origin are refused: no web page may use this API")
+    name = _host_name(host)
     if not verified and name.lower() not in LOCAL_NAMES and not _is_address(name):
         raise Forbidden(f"requests for the host {name!r} are refused: use an address or localhost")
 

@@ -105,16 +105,23 @@ class Container:
 
 
 def find(engine: Engine, reference: str) -> Container:
-    """Return the container with this id, name, /name or unique beginning of an id.
+    """Return the container with this id, name, /name, PARENT/ALIAS of a link or unique beginning of an id.
 
     NotFound or InvalidParameter in Docker's words. An exact id comes before a name, a name before a
     beginning.
     """
     if reference in engine.containers:
         return engine.containers[reference]
-    owner = engine.names.owner(reference.removeprefix("/"))
+    name = reference.removeprefix("/")
+    owner = engine.names.owner(name)
     if owner is not None and owner in engine.containers:
         return engine.containers[owner]
+    parent, _, alias = name.partition("/")
+    owner = engine.names.owner(parent) if alias else None
+    if owner is not None and owner in engine.containers:
+        for target, given in map(link_parts, engine.containers[owner].record.host_config.links or ()):
+            if given == alias:
+                return find(engine, target)
     found = [
         identifier for identifier in list(engine.containers) if reference and identifier.startswith(reference)
     ]
@@ -126,12 +133,25 @@ def find(engine: Engine, reference: str) -> Container:
     return container
 
 
+def link_parts(text: str) -> tuple[str, str]:
+    """Return (target, alias) of a link, `TARGET[:ALIAS]`; InvalidParameter in Docker's words."""
+    target, separator, alias = text.partition(":")
+    if not target or (separator and not alias) or ":" in alias:
+        raise InvalidParameter(f"bad format for links: {text}")
+    if not separator:
+        return target.lstrip("/"), target.lstrip("/")
+    return target.lstrip("/"), alias.rpartition("/")[2]  # inspect's own form is /target:/name/alias
+
+
 def rename(engine: Engine, reference: str, name: str) -> None:
     """Give the container another name; Conflict when it is taken, InvalidParameter when it is no name."""
     container = find(engine, reference)
     if not name:
         raise InvalidParameter("Neither old nor new names may be empty")
-    name = names.check(name)
+    try:
+        name = names.check(name)
+    except InvalidParameter as error:
+        raise InvalidParameter(f"Error when allocating new name: {error}") from None
     with container.lock:
         old = container.name
         if name == old:

@@ -61,8 +61,6 @@ def create(
 
     NotFound for a missing image only; Conflict for a name in use; InvalidParameter, Unsupported.
     """
-    if name:
-        name = names.check(name)
     if not config.image:
         raise InvalidParameter("invalid reference format")
     found = validation.check(config, host_config, networking, engine.host)
@@ -73,6 +71,7 @@ def create(
     record.warnings = [*warnings, *found, *_image_warnings(image, platform)]
     with ExitStack() as undo:
         if name:
+            name = names.check(name)
             engine.names.reserve(name, identifier)
         else:
             name = engine.names.reserve_random(identifier)

@@ -52,7 +52,7 @@ def partner(engine: Engine, container: Container) -> Container:
     try:
         other = find(engine, reference)
     except NotFound as error:
-        raise InvalidParameter(f"cannot join network of a non running container: {reference}") from error
+        raise MinidockError(f"joining network namespace of container: {error}") from error
     if other is container:
         raise InvalidParameter("cannot join own network")
     if not other.is_running:

@@ -119,8 +119,6 @@ def create(engine: Engine, reference: str, config: ExecConfig) -> str:
     _require_running(container, reference)
     if not config.cmd or not config.cmd[0]:
         raise InvalidParameter("No exec command specified")
-    if config.working_dir and not config.working_dir.startswith("/"):
-        raise InvalidParameter(f"Cwd must be an absolute path: {config.working_dir}")
     return prepare(engine, container, ids.random_id(), config).id
 
 
@@ -283,6 +281,8 @@ def process_of(container: Container, config: ExecConfig) -> dict[str, Any]:
     shim, record = container.shim, container.record
     if shim is None:
         raise Conflict(f"container {container.id} is not running")
+    if config.working_dir and not config.working_dir.startswith("/"):
+        raise StartFailed("OCI runtime exec failed: exec failed: Cwd must be an absolute path", NOT_STARTED)
     root = shim.root_descriptor()
     try:
         user = config.user or record.config.user

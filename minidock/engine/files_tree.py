@@ -66,8 +66,8 @@ def _own_tree(engine: Engine, container: Container, writable: bool) -> int:
     if not writable:
         return engine.layers.overlay(container.record.layers, above=(own, engine.init_layer))
     tree = engine.layers.overlay(container.record.layers, own, work, above=(engine.init_layer,))
+    _make_mount_points_in(tree, container.record.mounts)
     if container.record.host_config.readonly_rootfs:
-        _make_mount_points_in(tree, container.record.mounts)
         mounts.mount_setattr(tree, "", set=MOUNT_ATTR_RDONLY)
     return tree
 

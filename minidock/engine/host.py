@@ -12,12 +12,15 @@ from minidock.kernel import cgroups
 
 @dataclass(frozen=True)
 class Host:
-    """What create, start and info need. `memory` is bytes; `machine` is the kernel's word ("x86_64")."""
+    """What create, start and info need. `memory` is bytes; `machine` is the kernel's word ("x86_64"), and so
+    is `memory_nodes` ("0-1").
+    """
 
     cgroups: cgroups.Hierarchy
     masked_paths: tuple[str, ...]
     boot_id: str
     cpus: int
+    memory_nodes: str
     memory: int
     name: str
     machine: str
@@ -42,6 +45,7 @@ def examine() -> Host:
         masked_paths=tuple(spec_security.masked_paths()),
         boot_id=boot_id,
         cpus=os.cpu_count() or 1,
+        memory_nodes=_memory_nodes(),
         memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         name=system.nodename,
         machine=system.machine,
@@ -49,6 +53,14 @@ def examine() -> Host:
         operating_system=release.get("PRETTY_NAME", "Linux"),
         os_version=release.get("VERSION_ID", ""),
     )
+
+
+def _memory_nodes() -> str:
+    try:
+        with open("/sys/devices/system/node/online", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:  # a kernel without NUMA has one node
+        return "0"
 
 
 def _os_release() -> dict[str, str]:

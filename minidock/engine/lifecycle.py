@@ -12,10 +12,10 @@ import signal as standard
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from minidock.engine import removal, restarting, signals, starting, waiting
+from minidock.engine import links, networking, removal, restarting, signals, starting, waiting
 from minidock.engine.containers import Container, find
 from minidock.engine.transitions import require
-from minidock.errors import Conflict, MinidockError, NotFound, NotModified, Unsupported
+from minidock.errors import Conflict, MinidockError, NotFound, NotModified
 from minidock.kernel import process
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def stop(engine: Engine, reference: str, timeout: int | None = None, signal: str
     """
     container = find(engine, reference)
     config = container.record.config
+    require(container.status, "stop", container.id, reference)
     number = signals.number(signal or config.stop_signal or "TERM")
     if timeout is None:
         timeout = STOP_TIMEOUT if config.stop_timeout is None else config.stop_timeout
@@ -123,12 +124,15 @@ def remove(
     engine: Engine, reference: str, force: bool = False, volumes: bool = False, link: bool = False
 ) -> None:
     """Remove a container; with `force` one that runs is killed first. `volumes` removes its anonymous
-    volumes too.
+    volumes too. With `link` the reference is PARENT/ALIAS, and only this link goes.
 
     Conflict when it runs or is being removed.
     """
     if link:
-        raise Unsupported("links are not supported yet: there is none to remove")
+        parent = links.remove(engine, reference)
+        if parent.is_running:
+            networking.write_names(engine, parent)
+        return
     container = find(engine, reference)
     if force and container.is_up:
         with container.lock:

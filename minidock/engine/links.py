@@ -7,15 +7,16 @@ address, the hosts files that name it are written anew. docs.docker.com, "Legacy
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from minidock.engine import publishing
-from minidock.engine.containers import Container, find
+from minidock.engine import publishing, records
+from minidock.engine.containers import Container, find, link_parts
 from minidock.engine.model import ContainerRecord
-from minidock.errors import InvalidParameter, MinidockError, NotFound
+from minidock.errors import Conflict, InvalidParameter, MinidockError, NotFound
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
@@ -23,41 +24,79 @@ if TYPE_CHECKING:
 _NOT_HANDED_ON = frozenset({"PATH", "HOME"})
 
 
-def parse(text: str) -> tuple[str, str]:
-    """Return (target, alias) of `TARGET[:ALIAS]`; InvalidParameter in Docker's words."""
-    target, separator, alias = text.partition(":")
-    if not target or (separator and not alias) or ":" in alias:
-        raise InvalidParameter(f"bad format for links: {text}")
-    if not separator:
-        return target.lstrip("/"), target.lstrip("/")
-    return target.lstrip("/"), alias.rpartition("/")[2]  # inspect's own form is /target:/name/alias
-
-
 def check(engine: Engine, links: Sequence[str]) -> None:
     """Raise InvalidParameter for a link to a container that does not exist."""
     for text in links:
-        target, _ = parse(text)
+        target, _ = link_parts(text)
         try:
             find(engine, target)
         except NotFound as error:
             raise InvalidParameter(f"could not get container for {target}: {error}") from error
 
 
+def names(engine: Engine) -> dict[str, list[str]]:
+    """Return the names that links give, as {target's id: [/PARENT/ALIAS, ...]}."""
+    found: dict[str, list[str]] = {}
+    for parent in list(engine.containers.values()):
+        for text in _given(parent):
+            target, alias = link_parts(text)
+            with contextlib.suppress(MinidockError):  # it may be gone
+                found.setdefault(find(engine, target).id, []).append(f"/{parent.name}/{alias}")
+    return found
+
+
+def remove(engine: Engine, path: str) -> Container:
+    """Take the link PARENT/ALIAS away and return the parent; NotFound or Conflict in Docker's words."""
+    name, _, alias = path.strip("/").rpartition("/")
+    if not name:
+        find(engine, path)
+        raise Conflict("Conflict, cannot remove the default link name of the container")
+    find(engine, path)
+    parent = find(engine, name)
+    with parent.lock:
+        host = parent.record.host_config
+        left = [text for text in host.links or () if link_parts(text)[1] != alias]
+        record = msgspec.structs.replace(
+            parent.record, host_config=msgspec.structs.replace(host, links=left or None)
+        )
+        records.write_config(parent.directory, record)
+        parent.record = record
+    return parent
+
+
 def hosts(engine: Engine, container: Container) -> list[tuple[str, str]]:
-    """Return (address, names) for the hosts file of a container in the default network."""
+    """Return (address, names) for the hosts file of a container in the default network.
+
+    A target that is gone or does not run has no line: the file is written anew whenever another one starts.
+    """
     found = []
-    for target, alias in _running_targets(engine, container):
-        address = _address(target)
-        names = dict.fromkeys([alias, target.record.config.hostname, target.name])
-        if address:
-            found.append((address, " ".join(names)))
+    for text in _given(container):
+        name, alias = link_parts(text)
+        with contextlib.suppress(MinidockError):
+            target = find(engine, name)
+            address = _address(target)
+            if address:
+                names = dict.fromkeys([alias, target.record.config.hostname, target.name])
+                found.append((address, " ".join(names)))
     return found
 
 
 def with_environment(engine: Engine, container: Container) -> ContainerRecord:
-    """Return the record with the variables of its links in front of its own environment."""
+    """Return the record with the variables of its links in front of its own environment.
+
+    Called by a start, which fails when a target does not run.
+    """
     found: list[str] = []
-    for target, alias in _running_targets(engine, container):
+    for text in _given(container):
+        name, alias = link_parts(text)
+        try:
+            target = find(engine, name)
+        except NotFound as error:
+            raise MinidockError(f"could not get container for {name}: {error}") from error
+        if not target.is_running:
+            raise MinidockError(
+                f"Cannot link to a non running container: /{target.name} AS /{container.name}/{alias}"
+            )
         found += _variables(container, target, alias)
     if not found:
         return container.record
@@ -75,7 +114,7 @@ def linked_from(engine: Engine, target: Container) -> list[Container]:
         if other.is_running
         and any(
             name in names or target.id.startswith(name)
-            for name, _ in map(parse, other.record.host_config.links or ())
+            for name, _ in map(link_parts, other.record.host_config.links or ())
         )
     ]
 
@@ -87,7 +126,7 @@ def shown(engine: Engine, container: Container) -> list[str] | None:
         return None
     found = []
     for text in given:
-        target, alias = parse(text)
+        target, alias = link_parts(text)
         try:
             target = find(engine, target).name
         except MinidockError:
@@ -96,21 +135,10 @@ def shown(engine: Engine, container: Container) -> list[str] | None:
     return found
 
 
-def _running_targets(engine: Engine, container: Container) -> Iterator[tuple[Container, str]]:
-    """Yield the targets; those of the default network must run for the container to start."""
-    if container.record.host_config.network_mode != "bridge":
-        return
-    for text in container.record.host_config.links or ():
-        name, alias = parse(text)
-        try:
-            target = find(engine, name)
-        except NotFound as error:
-            raise MinidockError(f"could not get container for {name}: {error}") from error
-        if not target.is_running:
-            raise MinidockError(
-                f"Cannot link to a non running container: /{target.name} AS /{container.name}/{alias}"
-            )
-        yield target, alias
+def _given(container: Container) -> list[str]:
+    """Return the links of a container in the default network; in others they are names of that network."""
+    host = container.record.host_config
+    return (host.links or []) if host.network_mode == "bridge" else []
 
 
 def _address(target: Container) -> str:

@@ -6,11 +6,12 @@ fit. Source: Docker Engine API v1.50, GET /containers/json.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from minidock.engine import endpoints, inspection, publishing, times
+from minidock.engine import endpoints, inspection, links, publishing, times
 from minidock.engine.containers import Container, find
 from minidock.engine.events import has_label
 from minidock.engine.model import RunState
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from minidock.engine.engine import Engine
 
 Filters = Mapping[str, Sequence[str]]
-STATUSES = frozenset(["created", "running", "paused", "restarting", "removing", "exited", "dead"])
+STATUSES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
+HEALTHS = ("none", "starting", "healthy", "unhealthy")
 KNOWN = frozenset(
     [
         "ancestor",
@@ -59,13 +61,14 @@ def summaries(
         if name not in KNOWN:
             raise InvalidParameter(f"invalid filter '{name}'")
     tests = [_TESTS[name](engine, values) for name, values in wanted.items()]
-    show_all = show_all or limit > 0 or bool({"status", "exited"} & set(wanted))
+    show_all = show_all or limit > 0 or "status" in wanted
+    linked = links.names(engine)
     found: list[ContainerSummary] = []
     for container in newest_first(engine):
         if 0 < limit <= len(found):
             break
         if (show_all or container.is_up) and all(test(container) for test in tests):
-            found.append(_summary(engine, container, size))
+            found.append(_summary(engine, container, size, linked.get(container.id, [])))
     return found
 
 
@@ -92,12 +95,12 @@ def status_words(state: RunState, now: float, health: str = "") -> str:
     return {"created": "Created", "dead": "Dead"}.get(state.status, "Removal In Progress")
 
 
-def _summary(engine: Engine, container: Container, size: bool) -> ContainerSummary:
+def _summary(engine: Engine, container: Container, size: bool, linked: list[str]) -> ContainerSummary:
     record = container.record
     size_rw, size_root = inspection.sizes(engine, container) if size else (None, None)
     return ContainerSummary(
         id=record.id,
-        names=[f"/{record.name}"],
+        names=sorted([f"/{record.name}", *linked]),
         image=_image_name(engine, container),
         image_id=record.image,
         command=" ".join(_quoted(word) for word in (record.path, *record.args)),
@@ -186,23 +189,46 @@ def _by_order(engine: Engine, values: Sequence[str], before: bool) -> Test:
 
 def _by_exit_code(_engine: Engine, values: Sequence[str]) -> Test:
     if not all(value.lstrip("-").isdecimal() for value in values):
-        raise InvalidParameter(f"invalid filter 'exited={values[0]}'")
+        raise InvalidParameter(f"invalid filter 'exited={values[0]}': it is a number")
     codes = {int(value) for value in values}
     return lambda one: one.state.has_been_started and not one.is_up and one.state.exit_code in codes
 
 
-def _by_status(_engine: Engine, values: Sequence[str]) -> Test:
+def _one_of(name: str, what: str, known: Sequence[str], values: Sequence[str]) -> None:
     for value in values:
-        if value not in STATUSES:
-            raise InvalidParameter(f"invalid filter 'status={value}'")
+        if value not in known:
+            raise InvalidParameter(
+                f"invalid filter '{name}={value}': invalid value for {what} ({value}): "
+                f"must be one of {', '.join(known)}"
+            )
+
+
+def _by_status(_engine: Engine, values: Sequence[str]) -> Test:
+    _one_of("status", "state", STATUSES, values)
     return lambda one: one.status in values
 
 
 def _by_health(_engine: Engine, values: Sequence[str]) -> Test:
-    for value in values:
-        if value not in ("starting", "healthy", "unhealthy", "none"):
-            raise InvalidParameter(f"unrecognised filter value for health: {value}")
+    _one_of("health", "health", HEALTHS, values)
     return lambda one: (_health(one) or "none") in values
+
+
+def _by_name(engine: Engine, values: Sequence[str]) -> Test:
+    """Each value is the name, or a regular expression found anywhere in it; with or without its slash."""
+    linked = links.names(engine)
+
+    def fits(one: Container) -> bool:
+        names = [f"/{one.name}", *linked.get(one.id, [])]
+        return any(_finds(value, name) for value in values for name in (*names, *(n[1:] for n in names)))
+
+    return fits
+
+
+def _finds(pattern: str, text: str) -> bool:
+    try:
+        return pattern == text or re.search(pattern, text) is not None
+    except re.error:
+        return False
 
 
 def _by_network(engine: Engine, values: Sequence[str]) -> Test:
@@ -215,20 +241,42 @@ def _by_network(engine: Engine, values: Sequence[str]) -> Test:
     return fits
 
 
-def _by_ports(values: Sequence[str], published: bool) -> Test:
-    wanted = {value if "/" in value else f"{value}/tcp" for value in values}
+def _by_ports(name: str, values: Sequence[str]) -> Test:
+    """`publish` asks for the host's side of ports, `expose` for the container's, both of what runs."""
+    wanted = {
+        (number, protocol) for value in values for number, protocol in _port_numbers(name, value)
+    }  # fmt: skip
 
     def fits(one: Container) -> bool:
-        ports = one.record.host_config.port_bindings if published else one.record.config.exposed_ports
-        return any((port if "/" in port else f"{port}/tcp") in wanted for port in ports or ())
+        return any(
+            (port.public_port if name == "publish" else port.private_port, port.type) in wanted
+            for port in _ports(one)
+        )
 
     return fits
 
 
+def _port_numbers(name: str, value: str) -> list[tuple[int, str]]:
+    if ":" in value:
+        raise InvalidParameter(f"filter for '{name}' should not contain ':': {value}")
+    if not re.fullmatch(r"\d{1,5}(-\d{1,5})?(/(tcp|udp|sctp))?", value):
+        raise InvalidParameter(f"error while looking up for {name} {value}: invalid port")
+    return list(publishing.port_numbers(value))
+
+
 def _by_mount(_engine: Engine, values: Sequence[str]) -> Test:
     return lambda one: any(
-        {point.source, point.destination} & set(values) for point in inspection.mount_points(one)
+        {point.name or point.source, point.destination} & set(values)
+        for point in inspection.mount_points(one)
     )
+
+
+def _by_task(_engine: Engine, values: Sequence[str]) -> Test:
+    """No container is a task of a swarm."""
+    given = {value in ("1", "true") for value in values if value in ("0", "1", "false", "true")}
+    if len(given) != 1:
+        raise InvalidParameter(f"invalid filter 'is-task=[{' '.join(values)}]'")
+    return lambda one: given == {False}
 
 
 _TESTS: Mapping[str, Callable[[Engine, Sequence[str]], Test]] = {
@@ -239,14 +287,14 @@ _TESTS: Mapping[str, Callable[[Engine, Sequence[str]], Test]] = {
     "status": _by_status,
     "health": _by_health,
     "id": lambda _engine, values: lambda one: any(one.id.startswith(value) for value in values),
-    "name": lambda _engine, values: lambda one: any(value.removeprefix("/") in one.name for value in values),
+    "name": _by_name,
     "label": lambda _engine, values: (
         lambda one: all(has_label(one.record.config.labels or {}, v) for v in values)
     ),
     "network": _by_network,
     "volume": _by_mount,
-    "expose": lambda _engine, values: _by_ports(values, published=False),
-    "publish": lambda _engine, values: _by_ports(values, published=True),
+    "expose": lambda _engine, values: _by_ports("expose", values),
+    "publish": lambda _engine, values: _by_ports("publish", values),
     "isolation": lambda _engine, values: lambda one: True,
-    "is-task": lambda _engine, values: lambda one: all(value.lower() in ("false", "0") for value in values),
+    "is-task": _by_task,
 }

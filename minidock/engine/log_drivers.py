@@ -35,7 +35,10 @@ def options(host: HostConfig) -> tuple[int, int]:
             _pattern(value)
     if driver == "json-file" and given.get("compress", "false").lower() not in ("false", "0", ""):
         raise Unsupported("log opt 'compress' is not supported: rotated files stay readable as they are")
-    if given.get("mode", "blocking") != "blocking":
+    mode = given.get("mode") or "blocking"
+    if mode not in ("blocking", "non-blocking"):
+        raise InvalidParameter(f"logger: logging mode not supported: {mode}")
+    if mode == "non-blocking":
         raise Unsupported("log opt 'mode=non-blocking' is not supported: no line may be lost")
     return _limits(given, *_DEFAULTS.get(driver, ("10m", "3")))
 

@@ -212,7 +212,11 @@ def _check_cpu(host: HostConfig, machine: Host) -> None:
         )
     if 0 < host.cpu_quota < 1000:
         raise InvalidParameter("CPU cfs quota can not be less than 1ms (i.e. 1000)")
-    _numbers(host.cpuset_mems, "cpuset mems")
+    if _numbers(host.cpuset_mems, "cpuset mems") - _numbers(machine.memory_nodes, "memory nodes"):
+        raise InvalidParameter(
+            f"Requested memory nodes are not available - requested {host.cpuset_mems}, "
+            f"available: {machine.memory_nodes}"
+        )
     if _numbers(host.cpuset_cpus, "cpuset cpus") - set(range(machine.cpus)):
         raise InvalidParameter(
             f"Requested CPUs are not available - requested {host.cpuset_cpus}, "
@@ -237,6 +241,8 @@ def _check_restart_policy(host: HostConfig) -> None:
             f"invalid restart policy: unknown policy '{policy.name}'; "
             "use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
         )
+    if policy.maximum_retry_count < 0:
+        raise InvalidParameter("invalid restart policy: maximum retry count cannot be negative")
     if policy.maximum_retry_count and policy.name != "on-failure":
         raise InvalidParameter(
             "invalid restart policy: maximum retry count can only be used with 'on-failure'"

@@ -39,9 +39,7 @@ def create(
         name = secrets.token_hex(32)
         labels = {**(labels or {}), ANONYMOUS_LABEL: ""}
     if driver not in mounts.LOCAL_DRIVERS:
-        raise InvalidParameter(
-            f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" not found'
-        )
+        raise NotFound(f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" not found')
     check_name(name)
     mounts.check_driver_options(name, options or {})
     volume, is_new = engine.volumes.create(name, times.now_in_seconds(), labels, options)

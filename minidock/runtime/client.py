@@ -276,6 +276,9 @@ def start_failed(report: Message, verb: str) -> StartFailed:
         if not message.startswith("exec: "):
             message = f'exec: "{name}": {message.partition(": ")[2] or message}'
         code = NOT_EXECUTABLE if "permission denied" in message or "is a directory" in message else NOT_FOUND
+    if report["step"] == "change directory":
+        path, _, reason = message.partition(": ")
+        message = f'chdir to cwd ("{path}") set in config.json failed: {reason}'
     if verb == "exec":
         return StartFailed(
             f"OCI runtime exec failed: exec failed: unable to start container process: {message}", code

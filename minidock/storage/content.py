@@ -74,14 +74,18 @@ class BlobStore:
         return data
 
     def add(self, data: bytes, pin: Pin) -> Blob:
-        """Store bytes of our own making."""
+        """Store bytes of our own making; a blob of them that the disk has damaged is whole again afterwards."""
         digest = digest_of(data)
-        if not self.has(digest, pin):
+        if not (self.has(digest, pin) and self._content(digest) == data):
             temporary = self._temporary()
             with os.fdopen(temporary[0], "wb") as file:
                 file.write(data)
             self._adopt(temporary[1], digest, pin)
         return Blob(digest, len(data))
+
+    def _content(self, digest: Digest) -> bytes:
+        with self.open(digest) as file:
+            return file.read()
 
     def ingest(
         self, source: Readable, pin: Pin, digest: Digest | None = None, size: int | None = None

@@ -54,6 +54,11 @@ def test_an_unknown_field_of_create_gives_a_warning_that_names_it(containers: Cl
     assert any("Colour" in warning for warning in warnings)
 
 
+def test_a_runtime_may_be_named_where_docker_py_names_it(containers: Client) -> None:
+    identifier = containers.create("true", Runtime="runc")
+    assert containers.inspect(identifier)["HostConfig"]["Runtime"] == "runc"
+
+
 def test_a_bad_name_is_400_and_a_taken_one_409(containers: Client) -> None:
     body = {"Image": IMAGE, "Cmd": ["true"]}
     assert containers.post("/containers/create?name=a%20b", body).status == 400

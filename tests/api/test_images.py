@@ -72,7 +72,8 @@ def test_load_takes_what_save_writes(client: Client, repository: str) -> None:
 def test_a_loaded_archive_that_is_cut_short_leaves_nothing(client: Client, repository: str) -> None:
     data = saved_tar(f"{repository}:v1", repository)
     answer = client.request("POST", "/images/load", data[:4000], {"Content-Type": "application/x-tar"})
-    assert answer.status >= 400 or "error" in answer.lines[-1]
+    assert answer.status == 200  # docker prints what it says, and not "Error response from daemon"
+    assert "error" in answer.lines[-1]
     assert client.get(f"/images/{repository}:v1/json").status == 404
 
 

@@ -191,6 +191,19 @@ def test_attach_with_logs_repeats_what_was_said(containers: Client) -> None:
         assert attached.output() == {STDOUT: b"before\n", STDERR: b"err\n"}
 
 
+def test_the_stream_begins_when_the_client_has_read_the_head(containers: Client) -> None:
+    """docker-py reads the head through a buffer that it then forgets."""
+    identifier, _ = containers.run("echo", "said")
+    with containers.connect() as connection:
+        request = f"POST /containers/{identifier}/attach?logs=1&stdout=1 HTTP/1.1\r\nHost: x\r\n\r\n"
+        connection.sendall(request.encode())
+        head = connection.recv(65536, socket.MSG_PEEK)
+        time.sleep(0.01)  # if the stream were on its way, it would be there now
+        assert connection.recv(65536) == head
+        assert head.endswith(b"\r\n\r\n")
+        assert connection.recv(65536)[8:] == b"said\n"
+
+
 def test_many_clients_hear_the_same(containers: Client) -> None:
     identifier = containers.create("seq", "1000")
     with contextlib.ExitStack() as stack:

@@ -32,6 +32,12 @@ def test_a_volume_is_made_shown_and_removed(client: Client, schema: Schema, name
     assert client.delete(f"/volumes/{name}?force=1").status == 204
 
 
+def test_an_unknown_driver_is_not_found(client: Client, name: str) -> None:
+    answer = client.post("/volumes/create", {"Name": name, "Driver": "none.such"})
+    assert answer.status == 404
+    assert 'plugin "none.such" not found' in answer.message
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

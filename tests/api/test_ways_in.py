@@ -178,7 +178,8 @@ def test_a_bad_address_is_refused(host: str) -> None:
         ({"host": "[::1]:2375"}, False, False),
         ({"host": "engine.example.com"}, False, True),
         ({"host": "engine.example.com"}, True, False),
-        ({"host": "localhost", "origin": "http://localhost"}, False, True),
+        ({"host": "localhost:2375", "origin": "http://localhost"}, False, True),
+        ({"host": "localhost:2375", "origin": "http://localhost:2375"}, False, False),
         ({"host": "localhost", "origin": "null"}, True, True),
     ],
 )

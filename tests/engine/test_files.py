@@ -105,6 +105,14 @@ def test_volumes_are_part_of_it_and_read_only_ones_stay_so(bench: Bench, contain
     assert not os.path.exists("/usr/f")
 
 
+def test_a_volume_of_a_container_that_never_ran_can_be_written(bench: Bench) -> None:
+    identifier = bench.create(*SHELL, "cat /new/place/f", volumes={"/new/place": {}})
+    files.write(bench.engine, identifier, "/new/place", tar(("f", b"written before the start")))
+    lifecycle.start(bench.engine, identifier)
+    bench.wait(identifier)
+    assert bench.output(identifier) == "written before the start"
+
+
 def test_a_link_is_followed_to_write_and_ends_inside(bench: Bench, container: str) -> None:
     files.write(bench.engine, container, "/abs", tar(("via", b"x")))
     assert read(bench, container, "/d/via") == {"via": b"x"}

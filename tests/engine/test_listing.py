@@ -48,6 +48,9 @@ def test_only_what_runs_is_shown_and_everything_with_all(bench: Bench, family: d
         ({"exited": ["0"]}, ["good"]),
         ({"name": ["a"]}, ["alive", "bad", "plain"]),
         ({"name": ["/good"]}, ["good"]),
+        ({"name": ["^a", "^/p.*n$"]}, ["alive", "plain"]),
+        ({"name": ["[", "*"]}, []),
+        ({"status": ["exited"], "exited": ["0", "3"]}, ["bad", "good"]),
         ({"label": ["tier"]}, ["good", "plain"]),
         ({"label": ["tier=front", "x"]}, ["good"]),
         ({"before": ["bad"]}, ["good", "plain"]),
@@ -55,7 +58,8 @@ def test_only_what_runs_is_shown_and_everything_with_all(bench: Bench, family: d
         ({"ancestor": ["hostbox"]}, ["alive", "bad", "good", "plain"]),
         ({"ancestor": ["nothing"]}, []),
         ({"network": ["none"]}, ["alive"]),
-        ({"expose": ["80"]}, ["bad"]),
+        ({"expose": ["80"]}, []),
+        ({"expose": ["85-90/udp"]}, ["alive"]),
         ({"health": ["none"]}, ["alive", "bad", "good", "plain"]),
         ({"status": ["exited"], "label": ["tier"]}, ["good"]),
         ({"is_task": ["true"]}, []),
@@ -74,12 +78,21 @@ def test_filters_choose(
         ({"status": ["happy"]}, "invalid filter 'status=happy'"),
         ({"exited": ["x"]}, "invalid filter 'exited=x'"),
         ({"before": ["nobody"]}, "No such container: nobody"),
-        ({"health": ["great"]}, "unrecognised filter value for health: great"),
+        ({"health": ["great"]}, "must be one of none, starting, healthy, unhealthy"),
+        ({"publish": ["80:80"]}, "filter for 'publish' should not contain ':': 80:80"),
     ],
 )
 def test_a_bad_filter_is_refused(bench: Bench, filters: dict[str, list[str]], message: str) -> None:
     with pytest.raises(InvalidParameter, match=message):
         shown(bench, **filters)
+
+
+def test_only_a_status_shows_what_does_not_run(bench: Bench, family: dict[str, str]) -> None:
+    lines = {
+        name: listing.summaries(bench.engine, filters={name: [value]})
+        for name, value in (("status", "exited"), ("exited", "3"))
+    }
+    assert [len(found) for found in lines.values()] == [2, 0]
 
 
 def test_a_line_says_what_docker_says(bench: Bench, family: dict[str, str]) -> None:

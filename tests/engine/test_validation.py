@@ -58,6 +58,12 @@ def test_what_only_cgroups_version_1_can_do_is_discarded_with_dockers_warning(
         ({"cpu_quota": 10}, "CPU cfs quota can not be less than 1ms"),
         ({"cpu_shares": -1}, "invalid CPU shares"),
         ({"cpuset_cpus": "0-99999"}, "Requested CPUs are not available"),
+        ({"cpuset_mems": "9"}, "Requested memory nodes are not available - requested 9"),
+        (
+            {"restart_policy": RestartPolicy(name="on-failure", maximum_retry_count=-1)},
+            "maximum retry count cannot be negative",
+        ),
+        ({"log_config": LogConfig(config={"mode": "nosuch"})}, "logging mode not supported: nosuch"),
         ({"cpuset_cpus": "a"}, "Invalid value a for cpuset cpus"),
         ({"cpuset_mems": "0;1"}, "for cpuset mems"),
         ({"blkio_weight": 5}, "Range of blkio weight is from 10 to 1000"),

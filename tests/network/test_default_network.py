@@ -99,7 +99,7 @@ def test_sharing_with_a_container_that_does_not_run_is_refused(engine: Engine) -
     body = {"Image": "hostbox", "HostConfig": {"NetworkMode": "container:nobody"}}
     created = engine.client.post("/containers/create", body).json["Id"]
     answer = engine.client.post(f"/containers/{created}/start")
-    assert "cannot join network of a non running container: nobody" in answer.message
+    assert "joining network namespace of container: No such container: nobody" in answer.message
     engine.remove(created)
 
 
