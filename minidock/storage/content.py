@@ -74,7 +74,7 @@ class BlobStore:
         return data
 
     def add(self, data: bytes, pin: Pin) -> Blob:
-        """Store bytes of our own making; a blob of them that the disk has damaged is whole again afterwards."""
+        """Store bytes of our own making; anew where the disk has damaged them."""
         digest = digest_of(data)
         if not (self.has(digest, pin) and self._content(digest) == data):
             temporary = self._temporary()
