@@ -238,10 +238,11 @@ def test_glibc_of_the_child_knows_the_childs_own_thread_id(in_child) -> None:
     assert second == (1, 1)
 
 
-def test_a_thousand_clones_leave_no_descriptor_and_no_zombie(in_child) -> None:
+@pytest.mark.soak(1000)
+def test_many_clones_leave_no_descriptor_and_no_zombie(in_child, rounds: int) -> None:
     def body() -> bool:
         before = os.listdir("/proc/self/fd")
-        for _ in range(1000):
+        for _ in range(rounds):
             pid = process.clone(0)
             if pid == 0:
                 os._exit(0)
