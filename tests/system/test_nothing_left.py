@@ -38,6 +38,18 @@ def everything(daemon: Daemon) -> dict[str, object]:
     }
 
 
+def at_rest(daemon: Daemon) -> dict[str, object]:
+    """Return the counts once two of them agree: what earlier tests ended may still be on its way out."""
+    deadline = time.monotonic() + 30
+    now = everything(daemon)
+    while time.monotonic() < deadline:
+        time.sleep(0.5)
+        last, now = now, everything(daemon)
+        if now == last:
+            break
+    return now
+
+
 def settled(daemon: Daemon, before: dict[str, object]) -> dict[str, object]:
     """Return the counts once they are as before, or after a while as they are."""
     deadline = time.monotonic() + 30
@@ -50,7 +62,7 @@ def settled(daemon: Daemon, before: dict[str, object]) -> dict[str, object]:
 @pytest.mark.timeout(1800)
 def test_runs_leave_nothing(docker: Docker, system_daemon: Daemon, rounds: int) -> None:
     docker.run()
-    before = settled(system_daemon, {})
+    before = at_rest(system_daemon)
     for _ in range(rounds):
         docker.run(script="true")
     assert settled(system_daemon, before) == before
@@ -58,7 +70,7 @@ def test_runs_leave_nothing(docker: Docker, system_daemon: Daemon, rounds: int) 
 
 def test_failed_starts_leave_nothing(docker: Docker, system_daemon: Daemon, rounds: int) -> None:
     docker.run()
-    before = settled(system_daemon, {})
+    before = at_rest(system_daemon)
     for _ in range(min(rounds, 20)):
         assert docker("run", "--rm", "--net", "none", docker.image, "missing", check=False).returncode == 127
         assert docker("run", "--rm", "--net", "none", docker.image, "/etc", check=False).returncode == 126
