@@ -79,14 +79,11 @@ def _rewrite_names(engine: Engine, container: Container) -> None:
 
 def _join(engine: Engine, container: Container, record: NetworkRecord, asked: EndpointConfig) -> None:
     present = container.state.endpoints
-    taken = {made.interface for made in present.values()}
-    interface = next(f"eth{number}" for number in range(len(taken) + 1) if f"eth{number}" not in taken)
     with ExitStack() as undo:
         failed = undo.enter_context(ExitStack())
         descriptor = endpoints.running_namespace(container, undo)
-        made = endpoints.reserve(engine, record, asked, interface, failed)
-        publishes = any(True for _ in publishing.wanted(container))
-        endpoints.plug(engine, record, made, descriptor, [], publishes)
+        made = endpoints.reserve(engine, record, asked, present.values(), failed)
+        endpoints.plug(engine, container, record, asked, made, descriptor, [])
         failed.callback(endpoint.unplug, made.link)
         after = endpoints.in_order(engine, container, {**present, record.id: made})
         _reroute(descriptor, after)

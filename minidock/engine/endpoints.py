@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Collection
 from contextlib import ExitStack
+from itertools import count
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from minidock import ids
-from minidock.engine import publishing
+from minidock.engine import network_options, publishing
 from minidock.engine.containers import Container, find
 from minidock.engine.model import Endpoint, EndpointConfig
 from minidock.engine.network_model import NetworkRecord
 from minidock.errors import Conflict, InvalidParameter, MinidockError, NotFound
 from minidock.kernel import conntrack
-from minidock.network import endpoint, namespaces
+from minidock.network import bridge, endpoint, namespaces
 from minidock.network.addresses import Address, Pool, mac_of, parse_address
 
 if TYPE_CHECKING:
@@ -47,16 +49,19 @@ def namespace(engine: Engine, container: Container, undo: ExitStack) -> int:
 
 
 def partner(engine: Engine, container: Container) -> Container:
-    """Return the container whose network `container` shares; InvalidParameter, Conflict in Docker's words."""
+    """Return the container whose network `container` shares; errors in Docker's words."""
     reference = container.record.host_config.network_mode.partition(":")[2]
     try:
         other = find(engine, reference)
     except NotFound as error:
         raise MinidockError(f"joining network namespace of container: {error}") from error
     if other is container:
-        raise InvalidParameter("cannot join own network")
+        raise InvalidParameter("cannot join own network namespace")
     if not other.is_running:
-        raise Conflict(f"cannot join network of a non running container: {other.id}")
+        raise Conflict(
+            "cannot join network namespace of a non running container: "
+            f"container {other.name} is {other.status}"
+        )
     return other
 
 
@@ -97,10 +102,9 @@ def plug_all(engine: Engine, container: Container, descriptor: int, failed: Exit
     bridged.sort(key=lambda pair: (-pair[1].gw_priority, pair[0].internal, pair[0].name))
     leader = next((record.id for record, _ in bridged if not record.internal), "")
     for record, asked in bridged:
-        made = reserve(engine, record, asked, f"eth{len(found)}", failed)
+        made = reserve(engine, record, asked, found.values(), failed)
         gateways = [made.gateway, made.ipv6_gateway] if record.id == leader else []
-        publishes = any(True for _ in publishing.wanted(container))
-        plug(engine, record, made, descriptor, [gateway for gateway in gateways if gateway], publishes)
+        plug(engine, container, record, asked, made, descriptor, [one for one in gateways if one])
         found[record.id] = made
     return found
 
@@ -119,9 +123,15 @@ def is_bridged(record: NetworkRecord) -> bool:
 
 
 def reserve(
-    engine: Engine, record: NetworkRecord, asked: EndpointConfig, interface: str, failed: ExitStack
+    engine: Engine,
+    record: NetworkRecord,
+    asked: EndpointConfig,
+    others: Collection[Endpoint],
+    failed: ExitStack,
 ) -> Endpoint:
-    """Make the network ready and choose the endpoint's addresses; `failed` takes them back."""
+    """Make the network ready and choose the addresses and the interface of an endpoint besides `others`;
+    `failed` takes the addresses back.
+    """
     networks = engine.networks
     with networks.lock:
         record = networks.with_subnets(record)
@@ -131,7 +141,7 @@ def reserve(
             network_id=record.id,
             endpoint_id=identifier,
             link=f"veth{identifier[:8]}",
-            interface=interface,
+            interface=_interface(record, asked, {one.interface for one in others}),
             mac_address=asked.mac_address,
         )
         wanted = asked.ipam_config
@@ -157,18 +167,27 @@ def reserve(
 
 def plug(
     engine: Engine,
+    container: Container,
     record: NetworkRecord,
+    asked: EndpointConfig,
     made: Endpoint,
     descriptor: int,
     gateways: list[str],
-    publishes: bool,
 ) -> None:
     """Make the veth pair of a reserved endpoint; a bridge that somebody has removed is made again, once."""
     addresses = [f"{made.ip_address}/{made.ip_prefix_len}"] if made.ip_address else []
     addresses += [f"{made.ipv6_address}/{made.ipv6_prefix_len}"] if made.ipv6_address else []
-    mtu = engine.networks.mtu(record)
     wanted = endpoint.Interface(
-        made.interface, made.link, record.bridge, made.mac_address, addresses, mtu, gateways, publishes
+        made.interface,
+        made.link,
+        record.bridge,
+        made.mac_address,
+        addresses,
+        mtu=engine.networks.mtu(record),
+        gateways=gateways,
+        hairpin=any(True for _ in publishing.wanted(container)),
+        isolated=not network_options.is_on(record.options, network_options.ICC) and not bridge.is_filtered(),
+        sysctls=network_options.sysctls(asked.driver_opts or {}, made.interface),
     )
     try:
         endpoint.plug(descriptor, wanted)
@@ -243,6 +262,15 @@ def dns_names(container: Container, view: EndpointConfig) -> list[str]:
     hostname = container.record.config.hostname
     named = [container.name, *(view.aliases or ()), ids.short(container.id), hostname]
     return list(dict.fromkeys(name for name in named if name))
+
+
+def _interface(record: NetworkRecord, asked: EndpointConfig, taken: Collection[str]) -> str:
+    """Return the name of the interface inside: the one asked for, or the first free eth0, eth1, ..."""
+    wanted = (asked.driver_opts or {}).get(network_options.INTERFACE, "")
+    if wanted in taken:
+        raise Conflict(f"the container has an interface {wanted} already")
+    prefix = record.options.get(network_options.INTERFACE_PREFIX, "eth")
+    return wanted or next(f"{prefix}{number}" for number in count() if f"{prefix}{number}" not in taken)
 
 
 def _address(pool: Pool, wanted: str, made: Endpoint) -> Address | None:

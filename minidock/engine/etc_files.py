@@ -60,15 +60,15 @@ def hosts(record: ContainerRecord, names: Names | None = None) -> str:
             address = names.gateway or "127.0.0.1"
         text += f"{address}\t{name}\n"
     text += "".join(f"{address}\t{linked}\n" for address, linked in names.linked)
-    own = hostname(record).strip()
-    own = f"{own} {record.config.hostname}" if record.config.domainname else own
+    whole = ".".join(filter(None, (record.config.hostname, record.config.domainname)))
+    first = whole.partition(".")[0]
+    own = whole if whole == first else f"{whole} {first}"
     return text + "".join(f"{address}\t{own}\n" for address in names.own)
 
 
 def hostname(record: ContainerRecord) -> str:
     """Return /etc/hostname."""
-    config = record.config
-    return f"{config.hostname}.{config.domainname}\n" if config.domainname else f"{config.hostname}\n"
+    return f"{record.config.hostname}\n"
 
 
 def resolv_conf(record: ContainerRecord, embedded: bool = False) -> str:

@@ -1,14 +1,18 @@
-"""Whether what is asked of a container's network makes sense, in Docker's words.
+"""Whether what is asked of a network or of a container's network makes sense, in Docker's words.
 
 Whether a network exists is asked at the start: it may be made after the container. Docker Engine API v1.50;
 the sentences are moby's.
 """
 
+import ipaddress
 import re
+from collections.abc import Iterator
 
+from minidock.engine import network_options
 from minidock.engine.model import ContainerConfig, EndpointConfig, HostConfig, NetworkingConfig
-from minidock.errors import InvalidParameter
-from minidock.network.addresses import parse_address
+from minidock.engine.network_model import Ipam, IpamSubnet
+from minidock.errors import InvalidParameter, NotFound, Unsupported
+from minidock.network.addresses import Subnet, parse_address, parse_subnet
 
 NOT_USER_DEFINED = frozenset({"", "default", "bridge", "host", "none"})
 _MAC = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
@@ -50,6 +54,7 @@ def check_endpoint(network: str, endpoint: EndpointConfig) -> None:
             raise InvalidParameter(f"invalid IPv{version} address: {text}")
     if asked is not None and asked.link_local_ips:
         raise InvalidParameter(f"link-local addresses are not supported: {', '.join(asked.link_local_ips)}")
+    network_options.check_endpoint(endpoint.driver_opts or {})
     if network in NOT_USER_DEFINED:
         if any(addresses):
             raise InvalidParameter(
@@ -67,6 +72,68 @@ def check_endpoint(network: str, endpoint: EndpointConfig) -> None:
             )
     if endpoint.mac_address and not _MAC.fullmatch(endpoint.mac_address):
         raise InvalidParameter(f"invalid MAC address: {endpoint.mac_address}")
+
+
+def check_ipam(ipam: Ipam) -> None:
+    """Raise for subnets, ranges and addresses of a new network that cannot be; all of them are named."""
+    if ipam.driver not in ("", "default"):
+        raise NotFound(f"could not find IPAM driver {ipam.driver}")
+    if ipam.options:
+        raise Unsupported(f"IPAM options are not supported: {', '.join(ipam.options)}")
+    parts = ipam.config or []
+    wrong = [fault for part in parts for fault in _faults(part)]
+    if wrong:
+        listed = wrong[0] if len(wrong) == 1 else "* " + "\n* ".join(wrong)
+        raise InvalidParameter(f"invalid network config:\n{listed}")
+    for version in (4, 6):
+        if sum(parse_subnet(part.subnet).version == version for part in parts if part.subnet) > 1:
+            raise Unsupported(f"more than one IPv{version} subnet in a network is not supported")
+
+
+def _faults(part: IpamSubnet) -> Iterator[str]:
+    """Yield what is wrong with one subnet of a network."""
+    if not part.subnet:
+        if part.gateway or part.ip_range or part.auxiliary_addresses:
+            yield "invalid subnet : invalid CIDR block notation"
+        return
+    try:
+        subnet = parse_subnet(part.subnet)
+    except InvalidParameter as error:
+        yield str(error)
+        return
+    if subnet.num_addresses < 4:
+        yield f"invalid subnet {subnet}: it is too small for a gateway and a container"
+    if part.ip_range:
+        yield from _range_faults(part.ip_range, subnet)
+    for name, text in (("gateway", part.gateway or ""), *(part.auxiliary_addresses or {}).items()):
+        what = f"gateway {text}" if name == "gateway" else f"auxiliary address {name}"
+        try:
+            address = parse_address(text) if text else subnet.network_address
+        except InvalidParameter:
+            yield f"invalid {what}: invalid address"
+            continue
+        if address.version != subnet.version:
+            yield f"invalid {what}: parent subnet is an IPv{subnet.version} block"
+        elif address not in subnet:
+            yield f"invalid {what}: parent subnet {subnet} doesn't contain this address"
+
+
+def _range_faults(text: str, subnet: Subnet) -> Iterator[str]:
+    wrong = f"invalid ip-range {text}:"
+    try:
+        inner = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        yield f"{wrong} invalid CIDR block notation"
+        return
+    if inner.version != subnet.version:
+        yield f"{wrong} parent subnet is an IPv{subnet.version} block"
+        return
+    if inner.prefixlen < subnet.prefixlen:
+        yield f"{wrong} CIDR block is bigger than its parent subnet {subnet}"
+    if str(inner) != text:
+        yield f"{wrong} it should be {inner}"
+    if not inner.overlaps(subnet):
+        yield f"{wrong} parent subnet {subnet} doesn't contain ip-range"
 
 
 def _check_shared(config: ContainerConfig, host: HostConfig) -> None:

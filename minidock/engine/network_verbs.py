@@ -12,32 +12,26 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from minidock import ids
-from minidock.engine import image_filters, times
+from minidock.engine import image_filters, network_options, network_validation, times
 from minidock.engine.containers import Container
 from minidock.engine.events import has_label
 from minidock.engine.network_model import (
     ConfigReference,
     Ipam,
-    IpamSubnet,
     NetworkCreated,
     NetworkInspection,
     NetworkMember,
     NetworkRecord,
     NetworkRequest,
 )
-from minidock.engine.networks import BRIDGE_NAME, ICC, MASQUERADE, MTU, PREDEFINED
-from minidock.engine.publishing import HOST_ADDRESS
+from minidock.engine.networks import PREDEFINED
 from minidock.errors import Forbidden, InvalidParameter, NotFound, Unsupported
-from minidock.network.addresses import parse_address, parse_subnet
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
 
 Filters = Mapping[str, Sequence[str]]
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-_LINK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
-_OPTIONS = {MTU, MASQUERADE, BRIDGE_NAME, HOST_ADDRESS, ICC}
-_BOOLEANS = {"true", "false", "1", "0"}
 _FILTERS = {"name", "id", "driver", "label", "type", "scope", "dangling"}
 _ELSEWHERE = {"macvlan", "ipvlan", "overlay"}
 
@@ -51,7 +45,7 @@ def create(engine: Engine, request: NetworkRequest) -> NetworkCreated:
         id=identifier,
         name=request.name,
         created=times.now(),
-        bridge=options.get(BRIDGE_NAME, "") or f"br-{ids.short(identifier)}",
+        bridge=options.get(network_options.NAME, "") or f"br-{ids.short(identifier)}",
         enable_ipv6=bool(request.enable_ipv6),
         ipam=request.ipam or Ipam(),
         internal=request.internal,
@@ -177,11 +171,11 @@ def _default_options(record: NetworkRecord) -> dict[str, str]:
         return {}
     return {
         "com.docker.network.bridge.default_bridge": "true",
-        ICC: "true",
-        MASQUERADE: "true",
-        HOST_ADDRESS: "0.0.0.0",
-        BRIDGE_NAME: record.bridge,
-        MTU: "1500",
+        network_options.ICC: "true",
+        network_options.MASQUERADE: "true",
+        network_options.HOST_ADDRESS: "0.0.0.0",
+        network_options.NAME: record.bridge,
+        network_options.MTU: "1500",
     }
 
 
@@ -208,58 +202,9 @@ def _check(request: NetworkRequest) -> None:
         raise Unsupported("networks without IPv4 are not supported")
     if request.scope not in ("", "local"):
         raise Unsupported(f"network scope {request.scope} is not supported (local is)")
-    _check_options(request.options or {})
+    network_options.check(request.options or {})
     if request.ipam is not None:
-        _check_ipam(request.ipam)
-
-
-def _check_options(options: Mapping[str, str]) -> None:
-    for name, value in options.items():
-        if name not in _OPTIONS:
-            raise Unsupported(f"network option {name} is not supported")
-        if name in (MASQUERADE, ICC) and value not in _BOOLEANS:
-            raise InvalidParameter(f"invalid value for {name}: {value!r}")
-        if name == ICC and value in ("false", "0"):
-            raise Unsupported(f"network option {name}=false is not supported")
-        if name == MTU and not (value.isdecimal() and 68 <= int(value) <= 65535):
-            raise InvalidParameter(f"invalid value for {name}: {value!r}")
-        if name == BRIDGE_NAME and not _LINK.fullmatch(value):
-            raise InvalidParameter(f"invalid bridge name: {value!r}")
-        if name == HOST_ADDRESS:
-            parse_address(value)
-
-
-def _check_ipam(ipam: Ipam) -> None:
-    if ipam.driver not in ("", "default"):
-        raise NotFound(f"could not find IPAM driver {ipam.driver}")
-    if ipam.options:
-        raise Unsupported(f"IPAM options are not supported: {', '.join(ipam.options)}")
-    seen: list[str] = []
-    for part in ipam.config or ():
-        _check_subnet(part)
-        seen.append(part.subnet)
-    for family in ("4", "6"):
-        mine = [text for text in seen if text and (":" in text) == (family == "6")]
-        if len(mine) > 1:
-            raise Unsupported(f"more than one IPv{family} subnet in a network is not supported")
-
-
-def _check_subnet(part: IpamSubnet) -> None:
-    if not part.subnet:
-        if part.gateway or part.ip_range or part.auxiliary_addresses:
-            raise InvalidParameter("invalid subnet : a gateway or a range of addresses needs a subnet")
-        return
-    subnet = parse_subnet(part.subnet)
-    if subnet.num_addresses < 4:
-        raise InvalidParameter(f"invalid subnet {part.subnet}: it is too small for a gateway and a container")
-    if part.ip_range:
-        inner = parse_subnet(part.ip_range)
-        if inner.version != subnet.version or not inner.subnet_of(subnet):  # type: ignore[arg-type]
-            raise InvalidParameter(f"no matching subnet for range {part.ip_range}")
-    named = {"gateway": part.gateway or "", **(part.auxiliary_addresses or {})}
-    for what, text in named.items():
-        if text and parse_address(text) not in subnet:
-            raise InvalidParameter(f"no matching subnet for {what} {text}")
+        network_validation.check_ipam(request.ipam)
 
 
 Test = Callable[[NetworkRecord], bool]

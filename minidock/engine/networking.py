@@ -13,7 +13,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from minidock.engine import endpoints, etc_files, links, name_service, publishing
+import msgspec
+
+from minidock.engine import endpoints, etc_files, links, name_service, publishing, records
 from minidock.engine.containers import Container
 from minidock.engine.model import Endpoint
 from minidock.errors import MinidockError
@@ -41,7 +43,9 @@ def prepare(engine: Engine, container: Container, undo: ExitStack, failed: ExitS
     """
     descriptor = endpoints.namespace(engine, container, undo)
     ports: list[publishing.Bound] = []
-    if descriptor >= 0 and not container.record.host_config.network_mode.startswith("container:"):
+    if container.record.host_config.network_mode.startswith("container:"):
+        _take_names(container, endpoints.partner(engine, container))
+    elif descriptor >= 0:
         made = endpoints.plug_all(engine, container, descriptor, failed)
         main = publishing.main_endpoint(made)
         if main is not None:
@@ -54,6 +58,17 @@ def prepare(engine: Engine, container: Container, undo: ExitStack, failed: ExitS
     return Prepared({} if descriptor < 0 else {"network": descriptor}, ports)
 
 
+def _take_names(container: Container, owner: Container) -> None:
+    """Give a container the host name of the one whose network it shares: its hosts file names that one."""
+    names = owner.record.config
+    config = msgspec.structs.replace(
+        container.record.config, hostname=names.hostname, domainname=names.domainname
+    )
+    if config != container.record.config:
+        container.record = msgspec.structs.replace(container.record, config=config)
+        records.write_config(container.directory, container.record)
+
+
 def write_names(engine: Engine, container: Container) -> None:
     """Write the container's hosts, hostname and resolv.conf for the endpoints it has now."""
     made = container.state.endpoints
@@ -61,10 +76,18 @@ def write_names(engine: Engine, container: Container) -> None:
     names = etc_files.Names(
         own=[text for one in made.values() for text in (one.ip_address, one.ipv6_address) if text],
         linked=links.hosts(engine, container),
-        gateway=main.gateway or main.ipv6_gateway if main is not None else "",
+        gateway=main.gateway or main.ipv6_gateway if main is not None else _host_address(engine, container),
         embedded=name_service.is_served(engine, container, made),
     )
     etc_files.write(container.record, container.directory, names)
+
+
+def _host_address(engine: Engine, container: Container) -> str:
+    """Return what `host-gateway` means where no network leads to the host: the default bridge."""
+    if container.record.host_config.network_mode == "host" or not engine.networks.has_bridge:
+        return ""
+    default = engine.networks.with_subnets(engine.networks.find("bridge"), with_link=False)
+    return next((part.gateway for part in default.ipam.config or () if part.gateway), "")
 
 
 def etc_directory(engine: Engine, container: Container) -> str:

@@ -19,11 +19,11 @@ from collections.abc import Iterator
 import msgspec
 
 from minidock import atomic, ids
-from minidock.engine import times
+from minidock.engine import network_options, times
 from minidock.engine.network_model import Ipam, IpamSubnet, NetworkRecord
 from minidock.errors import Conflict, Forbidden, InvalidParameter, MinidockError, NotFound, Unavailable
 from minidock.network import bridge as bridges
-from minidock.network import links
+from minidock.network import links, router
 from minidock.network.addresses import (
     Address,
     Pool,
@@ -38,12 +38,6 @@ from minidock.paths import DEFAULT_DATA_ROOT, Paths
 
 log = logging.getLogger(__name__)
 NO_BRIDGE = "none"  # --bridge=none: the default network has a loopback and nothing else
-MTU, MASQUERADE, ICC = (
-    "com.docker.network.driver.mtu",
-    "com.docker.network.bridge.enable_ip_masquerade",
-    "com.docker.network.bridge.enable_icc",
-)
-BRIDGE_NAME = "com.docker.network.bridge.name"
 PREDEFINED = ("bridge", "host", "none")
 
 
@@ -58,6 +52,7 @@ class Networks:
         self.firewall = Firewall(f"minidock-{self.default_bridge}")
         self.problems: list[str] = []
         self._bip = bip
+        self._forwarding_record = os.path.join(paths.exec_root, "forwarding")
         self._records: dict[str, NetworkRecord] = {}
         self._pools: dict[str, list[Pool]] = {}
         self._made: set[str] = set()
@@ -159,7 +154,7 @@ class Networks:
                 return
             with _explained(), bridges.host_locked():
                 self._make_link(record)
-                _enable_forwarding(record.enable_ipv6)
+                self.firewall.close_behind(router.turn_on(self._forwarding_record, record.enable_ipv6))
                 self.firewall.add_bridge(_rules(record))
                 if self._watch is None:
                     self._watch = RuleWatch(self._repair)
@@ -178,8 +173,7 @@ class Networks:
 
     def mtu(self, record: NetworkRecord) -> int:
         """Return the MTU of the network's links."""
-        given = record.options.get(MTU, "")
-        return int(given) if given.isdecimal() else 1500
+        return int(record.options.get(network_options.MTU, 1500))
 
     def pools(self, record: NetworkRecord) -> list[Pool]:
         """Return the network's pools, one a subnet; use them with `lock` held."""
@@ -226,10 +220,11 @@ class Networks:
             log.warning("cannot remove the bridge %s: %s", record.bridge, error)
 
     def _make_link(self, record: NetworkRecord) -> None:
+        inhibited = network_options.is_on(record.options, network_options.INHIBIT_IPV4)
         wanted = [
             f"{part.gateway}/{parse_subnet(part.subnet).prefixlen}"
             for part in record.ipam.config or ()
-            if part.gateway
+            if part.gateway and (":" in part.gateway or not inhibited)
         ]
         bridges.ensure(bridges.Bridge(record.bridge, self.owner, tuple(wanted), self.mtu(record)))
 
@@ -321,18 +316,13 @@ def _same(part: IpamSubnet, others: list[Subnet]) -> list[Subnet]:
 
 
 def _rules(record: NetworkRecord) -> Rules:
-    subnets = tuple(part.subnet for part in record.ipam.config or ())
-    masquerade = record.options.get(MASQUERADE, "true") != "false"
-    return Rules(record.bridge, subnets, masquerade, record.internal)
-
-
-def _enable_forwarding(with_ipv6: bool) -> None:
-    names = ["net/ipv4/ip_forward", *(["net/ipv6/conf/all/forwarding"] if with_ipv6 else [])]
-    for name in names:
-        with open(f"/proc/sys/{name}", encoding="ascii") as file:
-            enabled = file.read().strip() == "1"
-        if not enabled:
-            links.set_sysctl(name, "1")
+    return Rules(
+        record.bridge,
+        subnets=tuple(part.subnet for part in record.ipam.config or ()),
+        masquerade=network_options.is_on(record.options, network_options.MASQUERADE),
+        internal=record.internal,
+        together=network_options.is_on(record.options, network_options.ICC),
+    )
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from minidock.engine import network_options
 from minidock.engine.containers import Container
 from minidock.engine.model import Endpoint, PortBinding
 from minidock.errors import Conflict, MinidockError
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from minidock.runtime.client import Shim
 
 FIRST_EPHEMERAL, LAST_EPHEMERAL = 32768, 60999
-HOST_ADDRESS = "com.docker.network.bridge.host_binding_ipv4"
 _TYPES = {
     "tcp": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
     "udp": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
@@ -137,7 +137,7 @@ def _bind(
 ) -> list[Bound]:
     """Hold one host port for one container port, on one or on both address families."""
     record = engine.networks.find(endpoint.network_id)
-    standard = record.options.get(HOST_ADDRESS, "")
+    standard = record.options.get(network_options.HOST_ADDRESS, "")
     address = binding.host_ip or standard
     addresses = [address] if address else ["0.0.0.0", "::"]
     last_error = MinidockError("no free host port was found")

@@ -59,8 +59,9 @@ def ensure(bridge: Bridge) -> None:
         for text in bridge.addresses:
             if text not in have:
                 address, _, prefix = text.partition("/")
-                quick = {"flags": links.IFA_F_NODAD} if ":" in address else {}
-                route.addr("add", index=index, address=address, prefixlen=int(prefix), **quick)
+                six = ":" in address
+                how = {"flags": links.IFA_F_NODAD} if six else {"broadcast": links.broadcast_of(text)}
+                route.addr("add", index=index, address=address, prefixlen=int(prefix), **how)
         if present is None or not present.is_up:
             route.link("set", index=index, state="up")
 
@@ -84,8 +85,24 @@ def adopted_addresses(name: str) -> list[str]:
         return [] if present is None else links.addresses_of(route, present.index)
 
 
+def is_filtered() -> bool:
+    """Whether frames between two ports of a bridge pass the rules for packets (br_netfilter).
+
+    Then these rules keep containers apart. Isolated ports would also stop what NAT leads from one to another,
+    which such a kernel passes on as a frame.
+    """
+    try:
+        with open("/proc/sys/net/bridge/bridge-nf-call-iptables", encoding="ascii") as file:
+            return file.read().strip() == "1"
+    except FileNotFoundError:
+        return False
+
+
 def _make(route: links.Conversation, bridge: Bridge, alias: str) -> int:
-    route.link("add", ifname=bridge.name, kind="bridge", mtu=bridge.mtu)
+    # Without an address of its own a bridge has that of one of its ports: it would change when a container
+    # comes or goes, and all others would send to a gateway that is no more.
+    address = "02:42:" + os.urandom(4).hex(":")
+    route.link("add", ifname=bridge.name, kind="bridge", mtu=bridge.mtu, address=address)
     (index,) = route.link_lookup(ifname=bridge.name)
     route.link("set", index=index, ifalias=alias)
     with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6

@@ -7,8 +7,8 @@ of its ends, and the container's end goes with its namespace. veth(4), rtnetlink
 import errno
 import os
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from minidock.network import links, namespaces
 
@@ -19,6 +19,8 @@ class Interface:
 
     `gateways` (at most one a family) get the default routes. With `hairpin` the bridge sends frames back to
     where they came from: so a container reaches its own published port where bridge-nf-call-iptables is 1.
+    An `isolated` one exchanges frames with the bridge itself only, not with the others on it. `sysctls` are
+    names below net/ and their values.
     """
 
     name: str
@@ -29,6 +31,8 @@ class Interface:
     mtu: int = 1500
     gateways: Sequence[str] = ()
     hairpin: bool = False
+    isolated: bool = False
+    sysctls: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,11 @@ def plug(namespace: int, interface: Interface) -> None:
                 "net_ns_fd": namespace,
             },
         )
-        if interface.hairpin:
-            route.brport("set", index=socket.if_nametoindex(interface.link), mode=1)
+        if interface.hairpin or interface.isolated:
+            index = socket.if_nametoindex(interface.link)
+            route.brport("set", index=index, mode=interface.hairpin, isolated=interface.isolated)
     try:
+        _without_ipv6(interface.link)  # the bridge takes its frames: it needs no address, and hears no router
         namespaces.inside(namespace, lambda: _configure(interface))
     except BaseException:
         unplug(interface.link)
@@ -103,12 +109,15 @@ def _configure(interface: Interface) -> None:
     with links.talking() as route:
         for text in interface.addresses:
             address, _, prefix = text.partition("/")
-            quick = {"flags": links.IFA_F_NODAD} if ":" in address else {}
-            route.addr("add", index=index, address=address, prefixlen=int(prefix), **quick)
+            six = ":" in address
+            how = {"flags": links.IFA_F_NODAD} if six else {"broadcast": links.broadcast_of(text)}
+            route.addr("add", index=index, address=address, prefixlen=int(prefix), **how)
         route.link("set", index=index, state="up")
         for gateway in interface.gateways:
             default = "::/0" if ":" in gateway else "0.0.0.0/0"
             route.route("add", dst=default, gateway=gateway, oif=index)
+    for name, value in interface.sysctls.items():
+        links.set_sysctl(f"net/{name}", value)
 
 
 def _without_ipv6(name: str) -> None:

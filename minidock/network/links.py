@@ -76,6 +76,12 @@ def addresses_of(route: Conversation, index: int) -> list[str]:
     ]
 
 
+def broadcast_of(text: str) -> str | None:
+    """Return the broadcast address that goes with an IPv4 "address/prefix"; None where there is no room."""
+    subnet = ipaddress.ip_interface(text).network
+    return str(subnet.broadcast_address) if subnet.prefixlen < 31 else None
+
+
 def subnets_in_use(route: Conversation) -> list[tuple[int, Subnet]]:
     """Return (link index, subnet) for what this host has routes to, the default routes left out."""
     found: list[tuple[int, Subnet]] = []

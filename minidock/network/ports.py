@@ -5,7 +5,9 @@ flushed it or an engine starts again; nothing has to be cleaned up first. nft(8)
 """
 
 import errno
+import ipaddress
 import logging
+import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,20 +21,24 @@ ANY = ("", "0.0.0.0", "::")
 
 @dataclass(frozen=True)
 class Rules:
-    """What packets of one bridge may do: `subnets` are its own; an internal one reaches nobody else."""
+    """What packets of one bridge may do: `subnets` are its own; an internal one reaches nobody else, and
+    without `together` its containers do not reach each other.
+    """
 
     bridge: str
     subnets: Sequence[str]
     masquerade: bool = True
     internal: bool = False
+    together: bool = True
 
     def elements(self) -> dict[str, list[str]]:
         """Return the elements of the sets that make these rules."""
         found: dict[str, list[str]] = {"bridges": [f'"{self.bridge}"']}
-        found["same"] = [f'"{self.bridge}" . "{self.bridge}"']
+        if self.together:
+            found["same"] = [f'"{self.bridge}" . "{self.bridge}"']
         if self.internal:
             found["internal"] = [f'"{self.bridge}"']
-        for subnet in self.subnets:
+        for subnet in map(str, map(ipaddress.ip_network, self.subnets)):
             family = "6" if ":" in subnet else "4"
             found.setdefault(f"subnets{family}", []).append(subnet)
             if self.masquerade and not self.internal:
@@ -78,6 +84,8 @@ class Firewall:
         self._lock = threading.Lock()
         self._bridges: dict[str, Rules] = {}
         self._published: dict[tuple[str, str], Published] = {}
+        self._opened: dict[str, list[str]] = {}
+        self._chains: dict[str, str] = {}
         self._present = False
 
     def add_bridge(self, wanted: Rules) -> None:
@@ -96,6 +104,15 @@ class Firewall:
             except OSError:
                 del self._bridges[wanted.bridge]
                 raise
+
+    def close_behind(self, opened: Mapping[str, Sequence[str]]) -> None:
+        """Forward nothing from one of these interfaces to another; names by address family ("4", "6").
+
+        Call it before the first bridge is added.
+        """
+        with self._lock:
+            self._opened = {f"opened{family}": [f'"{name}"' for name in names]
+                            for family, names in opened.items()}  # fmt: skip
 
     def remove_bridge(self, bridge: str) -> None:
         """Forget a bridge; with the last one the table goes."""
@@ -141,12 +158,7 @@ class Firewall:
         with self._lock:
             if not self._present:
                 return False
-            try:
-                text = self._run(f"list chain inet {self.table} translate")
-                present = self._run(f"list set inet {self.table} bridges")
-                whole = "dnat" in text and all(f'"{name}"' in present for name in self._bridges)
-            except OSError:
-                whole = False
+            whole = self._is_whole()
             if not whole:
                 self._write()
             self._allow_forwarding()
@@ -160,12 +172,35 @@ class Firewall:
                 self._nft = None
 
     def _write(self) -> None:
-        elements: dict[str, list[str]] = _grouped(self._published.values(), True)
-        for wanted in self._bridges.values():
-            for part, these in wanted.elements().items():
-                elements.setdefault(part, []).extend(these)
+        elements = self._elements() | _grouped(self._published.values(), True)
         self._run(rules.table(self.table, elements))
         self._present = True
+        listed = self._listed()
+        self._chains = {part: listed[part] for part in listed if part not in rules.SETS | rules.MAPS}
+
+    def _elements(self) -> dict[str, list[str]]:
+        """Return what the sets are to hold."""
+        found = {part: list(these) for part, these in self._opened.items()}
+        for wanted in self._bridges.values():
+            for part, these in wanted.elements().items():
+                found.setdefault(part, []).extend(these)
+        return found
+
+    def _is_whole(self) -> bool:
+        try:
+            listed = self._listed()
+            return (
+                all(listed[part] == text for part, text in self._chains.items())
+                and all(one in listed[part] for part, these in self._elements().items() for one in these)
+                and sum(listed[part].count(" : ") - 1 for part in rules.MAPS) == len(self._published)
+            )
+        except (OSError, KeyError):
+            return False
+
+    def _listed(self) -> dict[str, str]:
+        """Return the sets, maps and chains of the table as nft prints them."""
+        text = self._run(f"list table inet {self.table}")
+        return dict(re.findall(r"(?s)\t(?:set|map|chain) (\S+) \{(.*?)\n\t\}", text))
 
     def _remove(self) -> None:
         self._present = False

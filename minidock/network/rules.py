@@ -2,7 +2,8 @@
 
 Only sets and maps ever change; the chains are written once. A published port is one element of one map. An
 accept here cannot override the drop of another table, and a drop here holds whatever others accept: so the
-table drops what no container asked for, and accepts nothing on the host's behalf. nft(8).
+table drops what no container asked for, and accepts nothing on the host's behalf. Nor does a host become a
+router by it: what comes in by an interface that forwarded nothing before us goes to containers only. nft(8).
 """
 
 from collections.abc import Iterable, Mapping
@@ -38,11 +39,16 @@ CHAINS = """
         ip saddr @subnets4 oifname @bridges ct status dnat masquerade
         ip6 saddr @subnets6 oifname @bridges ct status dnat masquerade
     }
+    chain pass-by {
+        meta nfproto ipv4 iifname @opened4 ct state new,invalid drop
+        meta nfproto ipv6 iifname @opened6 ct state new,invalid drop
+    }
     chain isolate {
         type filter hook forward priority filter; policy accept;
         iifname . oifname @same accept
         iifname @internal drop
         oifname @internal drop
+        iifname != @bridges oifname != @bridges jump pass-by
         oifname != @bridges accept
         ct state established,related accept
         ct status dnat accept
@@ -53,6 +59,8 @@ CHAINS = """
 SETS = {
     "bridges": "type ifname",
     "internal": "type ifname",
+    "opened4": "type ifname",
+    "opened6": "type ifname",
     "same": "type ifname . ifname",
     "subnets4": "type ipv4_addr; flags interval",
     "subnets6": "type ipv6_addr; flags interval",

@@ -29,9 +29,21 @@ def test_with_the_hosts_network_come_the_hosts_names() -> None:
     assert etc_files.hosts(record(network_mode="host")).startswith(Path("/etc/hosts").read_text())
 
 
-def test_the_hostname_has_its_domain() -> None:
-    assert etc_files.hostname(record()) == "box\n"
-    assert etc_files.hostname(record("example.org")) == "box.example.org\n"
+@pytest.mark.parametrize(
+    ("hostname", "domain", "line"),
+    [
+        ("box", "", "10.0.0.2\tbox\n"),
+        ("box", "example.org", "10.0.0.2\tbox.example.org box\n"),
+        ("box.example.org", "", "10.0.0.2\tbox.example.org box\n"),
+    ],
+)
+def test_a_container_knows_itself_by_its_whole_name_and_its_first(
+    hostname: str, domain: str, line: str
+) -> None:
+    given = record(domain)
+    given.config.hostname = hostname
+    assert etc_files.hosts(given, etc_files.Names(own=["10.0.0.2"])).endswith("\n" + line)
+    assert etc_files.hostname(given) == f"{hostname}\n"
 
 
 def test_dns_options_take_the_place_of_the_hosts() -> None:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import pytest
 
 from minidock.kernel import namespaces as kernel
+from minidock.kernel.nftables import Nftables
 from minidock.network import links, namespaces
 from tests.api.conftest import Client, Daemon, busybox_tar, end_daemon, start_daemon
 
@@ -72,6 +73,18 @@ class Lan:
 
         return self.host(run)
 
+    def nft(self, commands: str) -> str:
+        """Run nft commands on the host and return what they print."""
+
+        def run() -> str:
+            nft = Nftables()
+            try:
+                return nft.run(commands)
+            finally:
+                nft.close()
+
+        return self.host(run)
+
     def close(self) -> None:
         os.close(self._host)
         os.close(self._neighbour)
@@ -81,6 +94,25 @@ class Lan:
             peer = {"ifname": "lan1", "net_ns_fd": self._neighbour}
             route.link("add", ifname="lan0", kind="veth", peer=peer)
         _address("lan0", HOST, HOST6)
+
+
+def cable_to(other: int, name: str, address: str, their_address: str) -> None:
+    """Lay a cable from the calling thread's namespace to another; addresses are "address/prefix"."""
+    with links.talking() as route:
+        route.link("add", ifname=name, kind="veth", peer={"ifname": "cable", "net_ns_fd": other})
+
+    def configure(link: str, text: str) -> None:
+        subprocess.run(["ip", "addr", "add", text, "dev", link], check=True)
+        subprocess.run(["ip", "link", "set", link, "up"], check=True)
+
+    configure(name, address)
+    namespaces.inside(other, lambda: configure("cable", their_address))
+    namespaces.inside(
+        other,
+        lambda: subprocess.run(
+            ["ip", "route", "add", "default", "via", address.partition("/")[0]], check=True
+        ),
+    )
 
 
 def _address(name: str, *addresses: str) -> None:
@@ -158,7 +190,7 @@ class Engine:
 
     def elements(self, name: str) -> str:
         """Return a map of the engine's nft table as nft prints it."""
-        return self.lan.on_host("nft", "list", "map", "inet", f"minidock-{self.bridge}", name)
+        return self.lan.nft(f"list map inet minidock-{self.bridge} {name}")
 
 
 @contextlib.contextmanager
@@ -212,6 +244,6 @@ def engine(lan: Lan, directory: Path) -> Iterator[Engine]:
     assert loaded.status == 200, loaded.body
     yield engine
     end_daemon(engine.daemon)
-    assert lan.on_host("nft", "list", "ruleset") == ""
+    assert lan.nft("list ruleset") == ""
     left = {name for _, name in lan.host(socket.if_nameindex)}
     assert {name for name in left if name.startswith(("md-", "br-"))} == set()

@@ -1,16 +1,21 @@
 """The default network as containers, the host and a neighbour see it."""
 
+import contextlib
 import json
+import os
 import re
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.api.conftest import start_daemon
-from tests.network.conftest import HOST, NEIGHBOUR, Engine, Lan, ask, refused
+from minidock.network import namespaces
+from tests.api.conftest import end_daemon, start_daemon
+from tests.network.conftest import HOST, IMAGE, NEIGHBOUR, Engine, Lan, ask, cable_to, refused
 
 
 def test_a_container_has_an_address_a_gateway_and_says_so(engine: Engine) -> None:
@@ -90,17 +95,30 @@ def test_a_container_can_share_the_network_of_another(engine: Engine) -> None:
     inodes = {Path(f"/proc/{engine.pid(one)}/ns/net").stat().st_ino for one in (owner, guest)}
     assert len(inodes) == 1
     assert engine.settings(guest)["Networks"] == {}
+    inspected = engine.client.inspect(guest)["Config"]["Hostname"]
+    seen = subprocess.run(
+        ["nsenter", "-t", str(engine.pid(guest)), "-u", "hostname"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert (inspected, seen) == ("owner", "owner\n")
     inside = Path(f"/proc/{engine.pid(guest)}/root/etc/hosts").read_text()
     assert f"{engine.settings(owner)['IPAddress']}\towner" in inside
     engine.remove(owner, guest)
 
 
 def test_sharing_with_a_container_that_does_not_run_is_refused(engine: Engine) -> None:
-    body = {"Image": "hostbox", "HostConfig": {"NetworkMode": "container:nobody"}}
+    body: Any = {"Image": IMAGE, "Cmd": ["true"], "HostConfig": {"NetworkMode": "container:nobody"}}
     created = engine.client.post("/containers/create", body).json["Id"]
     answer = engine.client.post(f"/containers/{created}/start")
-    assert "joining network namespace of container: No such container: nobody" in answer.message
-    engine.remove(created)
+    assert answer.message == "joining network namespace of container: No such container: nobody"
+    body["HostConfig"]["NetworkMode"] = f"container:{created}"
+    second = engine.client.post("/containers/create", body).json["Id"]
+    answer = engine.client.post(f"/containers/{second}/start")
+    assert "cannot join network namespace of a non running container: container" in answer.message
+    assert answer.message.endswith(" is created")
+    engine.remove(created, second)
 
 
 def test_a_mac_address_can_be_chosen(engine: Engine) -> None:
@@ -124,7 +142,7 @@ def test_a_killed_daemon_finds_the_endpoints_again(lan: Lan, directory: Path) ->
     one = engine.run(network="", PortBindings={"80/tcp": [{"HostPort": "8099"}]}) if _load(engine) else ""
     before = engine.settings(one)
     first.stop(signal.SIGKILL)
-    lan.on_host("nft", "flush", "ruleset")
+    lan.nft("flush ruleset")
     again = Engine(
         lan, lan.host(lambda: start_daemon(directory / "killed", "--bridge", "", "--bip", "10.55.0.1/24"))
     )
@@ -137,7 +155,7 @@ def test_a_killed_daemon_finds_the_endpoints_again(lan: Lan, directory: Path) ->
     again.remove(one, other)
     assert again.daemon.stop() == 0
     assert "10.55.0" not in lan.on_host("ip", "addr")
-    assert "10.55.0" not in lan.on_host("nft", "list", "ruleset")
+    assert "10.55.0" not in lan.nft("list ruleset")
 
 
 def test_engines_on_one_host_choose_different_bridges_and_subnets(
@@ -167,33 +185,79 @@ def test_without_a_bridge_the_default_network_is_a_loopback(lan: Lan, directory:
 
 def test_a_forward_policy_of_drop_is_lived_with(engine: Engine) -> None:
     chain = "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }\n"
-    engine.lan.on_host("nft", chain)
+    engine.lan.nft(chain)
     one = engine.run(PortBindings={"80/tcp": [{"HostPort": "8098"}]})
     with engine.serve(one, 80, b"passed"):
         for _ in range(100):
-            listed = engine.lan.on_host("nft", "list", "chain", "ip", "filter", "FORWARD")
+            listed = engine.lan.nft("list chain ip filter FORWARD")
             if engine.bridge in listed:
                 break
         rules = re.findall(r'[io]ifname "(\S+)" counter .*accept comment', listed)
         assert rules == [engine.bridge] * 2
         assert engine.lan.neighbour(lambda: ask(HOST, 8098)) == b"passed"
     engine.remove(one)
-    engine.lan.on_host("nft", "delete", "table", "ip", "filter")
+    engine.lan.nft("delete table ip filter")
 
 
-def test_flushed_rules_are_written_again(engine: Engine) -> None:
-    import time
-
+@pytest.mark.parametrize(
+    "what",
+    [
+        "flush ruleset",
+        "delete table inet TABLE",
+        "flush table inet TABLE",
+        "flush chain inet TABLE isolate",
+        "flush map inet TABLE published4-any",
+        "flush set inet TABLE masqueraded4",
+    ],
+)
+def test_flushed_rules_are_written_again(engine: Engine, what: str) -> None:
     one = engine.run(PortBindings={"80/tcp": [{"HostPort": "8097"}]})
-    engine.lan.on_host("nft", "flush", "ruleset")
+    table = f"minidock-{engine.bridge}"
+    before = engine.lan.nft(f"list table inet {table}")
+    engine.lan.on_host("nft", what.replace("TABLE", table))
+    deadline = time.monotonic() + 20
+    found = ""
+    while found != before:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+        with contextlib.suppress(OSError):  # the table is not there yet
+            found = engine.lan.nft(f"list table inet {table}")
     with engine.serve(one, 80, b"again"):
-        deadline = time.monotonic() + 20
-        while f"minidock-{engine.bridge}" not in engine.lan.on_host("nft", "list", "tables"):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        assert "8097" in engine.elements("published4-any")
         assert engine.lan.neighbour(lambda: ask(HOST, 8097)) == b"again"
     engine.remove(one)
+
+
+@pytest.mark.parametrize("was_a_router", [False, True])
+def test_a_host_does_not_become_a_router_between_its_other_networks(
+    directory: Path, was_a_router: bool
+) -> None:
+    with contextlib.closing(Lan()) as lan:
+        behind = namespaces.create()
+        lan.host(lambda: cable_to(behind, "lan2", "10.8.0.1/24", "10.8.0.2/24"))
+        lan.on_host("sh", "-c", f"echo {int(was_a_router)} > /proc/sys/net/ipv4/ip_forward")
+        engine = Engine(lan, lan.host(lambda: start_daemon(directory / f"r{was_a_router}", "--bridge", "")))
+        _load(engine)
+        one = engine.run()
+        assert lan.on_host("cat", "/proc/sys/net/ipv4/ip_forward") == "1\n"
+
+        def connects() -> bool:
+            with contextlib.suppress(OSError), socket.create_connection(("10.8.0.2", 7003), 1):
+                return True
+            return False
+
+        def reached() -> bool:
+            subprocess.run(["ip", "route", "replace", "10.8.0.0/24", "via", HOST], check=True)
+            return connects()
+
+        with namespaces.inside(behind, lambda: socket.create_server(("10.8.0.2", 7003))):
+            assert lan.neighbour(reached) == was_a_router
+            assert lan.inside(engine.pid(one), connects)
+        engine.daemon.stop(signal.SIGKILL)
+        daemon = lan.host(lambda: start_daemon(directory / f"r{was_a_router}", "--bridge", ""))
+        with namespaces.inside(behind, lambda: socket.create_server(("10.8.0.2", 7003))):
+            assert lan.neighbour(reached) == was_a_router  # an engine that was killed remembers
+        end_daemon(daemon)
+        os.close(behind)
 
 
 def _load(engine: Engine) -> bool:

@@ -4,6 +4,8 @@ import errno
 import os
 import socket
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -71,6 +73,71 @@ def test_an_endpoint_has_its_address_its_route_and_its_place_on_the_bridge() -> 
         found = links.find(route, "br-test")
         assert found is not None
         assert [port.name for port in links.members(route, found.index)] == ["veth-a"]
+    os.close(descriptor)
+
+
+def test_the_gateway_keeps_its_link_address_while_containers_come_and_go() -> None:
+    make_bridge()
+
+    def address() -> str:
+        with links.talking() as route:
+            (index,) = route.link_lookup(ifname="br-test")
+            return str(route.get_links(index)[0].get_attr("IFLA_ADDRESS"))
+
+    seen = {address()}
+    for number in range(2, 8):
+        descriptor = namespaces.create()
+        endpoint.plug(descriptor, replace(FIRST, link=f"veth-{number}", addresses=[f"10.5.0.{number}/24"]))
+        seen.add(address())
+        endpoint.unplug(f"veth-{number}")
+        seen.add(address())
+        os.close(descriptor)
+    assert len(seen) == 1
+    assert seen != {"00:00:00:00:00:00"}
+
+
+def test_a_container_hears_broadcasts_and_the_hosts_end_has_no_address() -> None:
+    make_bridge()
+    descriptor = namespaces.create()
+    endpoint.plug(descriptor, FIRST)
+
+    def broadcasts(name: str) -> list[str]:
+        with links.talking() as route:
+            (index,) = route.link_lookup(ifname=name)
+            return [message.get_attr("IFA_BROADCAST") for message in route.get_addr(index=index)]
+
+    assert broadcasts("br-test") == ["10.5.0.255"]
+    assert namespaces.inside(descriptor, lambda: broadcasts("eth0")) == ["10.5.0.255"]
+    assert broadcasts("veth-a") == []
+    assert Path("/proc/thread-self/net/if_inet6").read_text().count("veth-a") == 0
+    os.close(descriptor)
+
+
+def test_isolated_endpoints_reach_the_bridge_and_not_each_other() -> None:
+    make_bridge()
+    one, other = namespaces.create(), namespaces.create()
+    endpoint.plug(one, replace(FIRST, isolated=True))
+    second = replace(FIRST, link="veth-b", mac="02:42:0a:05:00:03", addresses=["10.5.0.3/24"], isolated=True)
+    endpoint.plug(other, second)
+    listener = namespaces.inside(one, lambda: socket.create_server(("10.5.0.2", 7000)))
+    with listener, socket.create_connection(("10.5.0.2", 7000), 3):
+
+        def try_it() -> None:
+            with pytest.raises(OSError, match=r"timed out|No route"):
+                socket.create_connection(("10.5.0.2", 7000), 0.3)
+
+        namespaces.inside(other, try_it)
+    os.close(one)
+    os.close(other)
+
+
+def test_sysctls_are_set_in_the_namespace_alone() -> None:
+    make_bridge()
+    descriptor = namespaces.create()
+    endpoint.plug(descriptor, replace(FIRST, sysctls={"ipv4/conf/eth0/log_martians": "1"}))
+    path = Path("/proc/sys/net/ipv4/conf/eth0/log_martians")
+    assert namespaces.inside(descriptor, path.read_text) == "1\n"
+    assert not path.exists()
     os.close(descriptor)
 
 

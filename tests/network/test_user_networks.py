@@ -70,8 +70,36 @@ def test_a_network_shows_what_was_asked_for(engine: Engine, name: str) -> None:
         (
             {"Name": "x", "IPAM": {"Config": [{"Subnet": "10.0.0.0/24", "Gateway": "10.1.0.1"}]}},
             400,
-            "gateway",
+            "invalid network config:\ninvalid gateway 10.1.0.1: "
+            "parent subnet 10.0.0.0/24 doesn't contain this address",
         ),
+        (
+            {
+                "Name": "x",
+                "IPAM": {
+                    "Config": [
+                        {
+                            "Subnet": "10.0.0.0/24",
+                            "IPRange": "10.1.0.5/16",
+                            "AuxiliaryAddresses": {"h": "::1"},
+                        }
+                    ]
+                },
+            },
+            400,
+            "* invalid ip-range 10.1.0.5/16: CIDR block is bigger than its parent subnet 10.0.0.0/24\n"
+            "* invalid ip-range 10.1.0.5/16: it should be 10.1.0.0/16\n"
+            "* invalid ip-range 10.1.0.5/16: parent subnet 10.0.0.0/24 doesn't contain ip-range\n"
+            "* invalid auxiliary address h: parent subnet is an IPv4 block",
+        ),
+        (
+            {"Name": "x", "IPAM": {"Config": [{"Subnet": "10.0.0.300/24"}]}},
+            400,
+            "invalid CIDR block notation",
+        ),
+        ({"Name": "x", "IPAM": {"Config": [{"Gateway": "10.0.0.3"}]}}, 400, "invalid subnet : invalid CIDR"),
+        ({"Name": "x", "Options": {"com.docker.network.bridge.gateway_mode_ipv4": "routed"}}, 501, "routed"),
+        ({"Name": "x", "Options": {"com.docker.network.bridge.enable_icc": "perhaps"}}, 400, "perhaps"),
         ({"Name": "x", "Options": {"magic": "1"}}, 501, "magic"),
     ],
 )
@@ -118,6 +146,59 @@ def test_a_network_with_containers_is_not_removed(engine: Engine, name: str) -> 
         "bridge is a pre-defined network and cannot be removed"
     )
     engine.remove(one)
+
+
+def test_without_icc_containers_reach_only_what_is_published(engine: Engine, name: str) -> None:
+    create(engine, name, Options={"com.docker.network.bridge.enable_icc": "false"})
+    one = engine.run(network=name, PortBindings={"81/tcp": [{"HostPort": "8091"}]})
+    other = engine.run(network=name)
+    address = engine.settings(one)["Networks"][name]["IPAddress"]
+    with engine.serve(one, 80, b"hidden"), engine.serve(one, 81, b"published"):
+        assert engine.lan.inside(engine.pid(other), lambda: refused(address, 80))
+        assert engine.lan.inside(engine.pid(other), lambda: ask(HOST, 8091)) == b"published"
+        assert engine.lan.host(lambda: ask(address, 80)) == b"hidden"
+
+
+def test_interfaces_are_called_as_asked(engine: Engine, name: str) -> None:
+    create(engine, name, Options={"com.docker.network.container_iface_prefix": "net"})
+    create(engine, f"{name}-2")
+    options = {
+        "com.docker.network.endpoint.ifname": "second",
+        "com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.log_martians=1",
+    }
+    one = engine.run(network=name, EndpointsConfig={name: {}, f"{name}-2": {"DriverOpts": options}})
+    names = {found for _, found in engine.lan.inside(engine.pid(one), socket.if_nameindex)}
+    assert names == {"lo", "net0", "second"}
+    path = Path("/proc/sys/net/ipv4/conf/second/log_martians")
+    assert engine.lan.inside(engine.pid(one), path.read_text) == "1\n"
+    taken = {"com.docker.network.endpoint.ifname": "second"}
+    asked = {"Container": one, "EndpointConfig": {"DriverOpts": taken}}
+    answer = engine.client.post("/networks/bridge/connect", asked)
+    assert (answer.status, answer.message) == (409, "the container has an interface second already")
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "words"),
+    [
+        ({"magic": "1"}, 501, "endpoint option magic is not supported"),
+        ({"com.docker.network.endpoint.ifname": "a/b"}, 400, "invalid value"),
+        ({"com.docker.network.endpoint.sysctls": "kernel.core_pattern=x"}, 400, "unrecognised network"),
+        ({"com.docker.network.endpoint.sysctls": "net.ipv4.conf.all.forwarding=1"}, 400, "unrecognised"),
+    ],
+)
+def test_an_endpoint_option_that_cannot_be_is_refused(
+    engine: Engine, options: dict[str, str], status: int, words: str
+) -> None:
+    body = {"Image": "minidock-network-test:latest", "Cmd": ["true"]}
+    endpoints = {"EndpointsConfig": {"bridge": {"DriverOpts": options}}}
+    answer = engine.client.post("/containers/create", {**body, "NetworkingConfig": endpoints})
+    assert (answer.status, words in answer.message) == (status, True), answer.body
+
+
+def test_a_bridge_can_be_left_without_an_address(engine: Engine, name: str) -> None:
+    options = {"com.docker.network.bridge.inhibit_ipv4": "true", "com.docker.network.bridge.name": "br-bare"}
+    create(engine, name, Options=options)
+    assert "inet " not in engine.lan.on_host("ip", "addr", "show", "br-bare")
 
 
 def test_an_internal_network_has_no_way_out(engine: Engine, name: str) -> None:
@@ -204,6 +285,37 @@ def test_ipv6_is_there_when_asked_for(engine: Engine, name: str) -> None:
     peer = engine.lan.inside(engine.pid(other), lambda: socket.create_connection((address, 80), 3))
     listener.close()
     peer.close()
+
+
+def test_a_pool_that_is_exhausted_says_so_and_recovers(engine: Engine, name: str) -> None:
+    create(engine, name, IPAM={"Config": [{"Subnet": "10.69.0.0/30"}]})
+    one = engine.run(network=name)
+    body = {"Image": "minidock-network-test:latest", "Cmd": ["true"], "HostConfig": {"NetworkMode": name}}
+    second = engine.client.post("/containers/create", body).json["Id"]
+    for _ in range(3):
+        answer = engine.client.post(f"/containers/{second}/start")
+        assert answer.message == "no available IPv4 addresses on this network's address pools"
+    engine.remove(one)
+    assert engine.client.post(f"/containers/{second}/start").status == 204
+
+
+def test_connections_are_forgotten_with_their_container(engine: Engine, name: str) -> None:
+    """What the kernel remembers of an address must not lead to its next owner."""
+    create(engine, name)
+    one = engine.run(network=name, PortBindings={"53/udp": [{"HostPort": "8092"}]})
+    address = engine.settings(one)["Networks"][name]["IPAddress"]
+
+    def talk() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
+            channel.sendto(b"hello", (HOST, 8092))
+
+    engine.lan.neighbour(talk)
+    tracked = Path("/proc/thread-self/net/nf_conntrack")
+    if not tracked.exists():
+        pytest.skip("this kernel does not list its connections in /proc")
+    assert address in engine.lan.host(tracked.read_text)
+    engine.remove(one)
+    assert address not in engine.lan.host(tracked.read_text)
 
 
 def test_prune_removes_what_no_container_names(engine: Engine, name: str) -> None:
