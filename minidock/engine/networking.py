@@ -73,10 +73,13 @@ def write_names(engine: Engine, container: Container) -> None:
     """Write the container's hosts, hostname and resolv.conf for the endpoints it has now."""
     made = container.state.endpoints
     main = publishing.main_endpoint(made)
+    gateway = "" if main is None else main.gateway or main.ipv6_gateway
+    if not gateway and container.record.host_config.extra_hosts:
+        gateway = _host_address(engine, container)
     names = etc_files.Names(
         own=[text for one in made.values() for text in (one.ip_address, one.ipv6_address) if text],
         linked=links.hosts(engine, container),
-        gateway=main.gateway or main.ipv6_gateway if main is not None else _host_address(engine, container),
+        gateway=gateway,
         embedded=name_service.is_served(engine, container, made),
     )
     etc_files.write(container.record, container.directory, names)
