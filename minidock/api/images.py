@@ -77,7 +77,8 @@ def load(engine: Engine, exchange: Exchange) -> None:
     body = cast(BinaryIO, exchange.body())
     with progress(exchange, errors_as_messages=True) as messages:
         lines: list[str] = []
-        images.load(engine, body, lines.append)
+        is_quiet = exchange.query.boolean("quiet", True)
+        images.load(engine, body, lines.append, None if is_quiet else messages.bar("Loading layer"))
         _drain(body)
         for line in lines:
             messages.send({"stream": line})
@@ -137,9 +138,8 @@ def _import(engine: Engine, exchange: Exchange) -> None:
             identifier = images.import_root(engine, body, *about)
             _drain(body)
         else:
-            identifier = images.import_url(
-                engine, source, lambda line: messages.send({"status": line}), *about
-            )
+            reports = (lambda line: messages.send({"status": line}), messages.bar("Importing"))
+            identifier = images.import_url(engine, source, reports, *about)
         messages.send({"status": identifier})
 
 

@@ -5,11 +5,14 @@ and the error is one more message inside a 200 (engine-api.md 2.5).
 """
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from minidock.api.exchange import JSON, Exchange, Stream
 from minidock.errors import MinidockError
+
+INTERVAL = 0.1  # seconds between two messages about one thing: more would be work without a reader
 
 
 class Progress:
@@ -30,6 +33,23 @@ class Progress:
         if self._stream is None:
             self._stream = self._stack.enter_context(self._exchange.stream(JSON))
         self._stream.write_json(message)
+
+    def bar(self, status: str) -> Callable[[str, int, int], None]:
+        """Return a function that sends how far something is: its id, the bytes done and in all (0: unknown).
+
+        Some of its calls send nothing, but the last one, when all is done, always does.
+        """
+        due: dict[str, float] = {}
+
+        def tell(identifier: str, done: int, total: int) -> None:
+            now = time.monotonic()
+            if done == total or now >= due.get(identifier, 0):
+                due[identifier] = now + INTERVAL
+                detail = {"current": done, **({"total": total} if total else {})}
+                name = {"id": identifier} if identifier else {}
+                self.send({"status": status, "progressDetail": detail, **name})
+
+        return tell
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from minidock.cli import quickjson
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any, TextIO
 
 BAR_WIDTH = 50
+COLUMNS_FOR_BAR = 110
 
 
 def show(lines: Iterable[bytes], out: TextIO | None = None) -> None:
@@ -58,27 +60,35 @@ class _Terminal:
             self.out.write(message["stream"])
         elif not identifier:
             self.rows.clear()
-            self.out.write(_text(message) + "\n")
+            ending = "\r" if message.get("progressDetail") else "\n"
+            self.out.write(f"\x1b[2K\r{_text(message, self._columns())}{ending}")
         else:
             if identifier not in self.rows:
                 self.rows[identifier] = len(self.rows)
                 self.out.write("\n")
             up = len(self.rows) - self.rows[identifier]
-            self.out.write(f"\x1b[{up}A\x1b[2K\r{_text(message)}\r\x1b[{up}B")
+            self.out.write(f"\x1b[{up}A\x1b[2K\r{_text(message, self._columns())}\r\x1b[{up}B")
         self.out.flush()
 
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self.out.fileno()).columns
+        except (OSError, ValueError):  # no real terminal
+            return COLUMNS_FOR_BAR + 1
 
-def _text(message: dict[str, Any]) -> str:
+
+def _text(message: dict[str, Any], columns: int = 0) -> str:
     prefix = f"{message['id']}: " if message.get("id") else ""
-    return prefix + str(message.get("status", "")) + _bar(message.get("progressDetail") or {})
+    return prefix + str(message.get("status", "")) + _bar(message.get("progressDetail") or {}, columns)
 
 
-def _bar(detail: dict[str, Any]) -> str:
+def _bar(detail: dict[str, Any], columns: int) -> str:
+    """Draw how much is done; on a narrow terminal only the numbers."""
     current, total = detail.get("current", 0), detail.get("total", 0)
     if not current:
         return ""
     if not total:
         return f" {size(current):>8}"
     filled = min(BAR_WIDTH, BAR_WIDTH * current // total)
-    bar = "=" * filled + (">" if filled < BAR_WIDTH else "")
-    return f" [{bar:<{BAR_WIDTH}}] {size(current):>8}/{size(total)}"
+    bar = f"[{'=' * filled}>{' ' * (BAR_WIDTH - filled)}] " if columns > COLUMNS_FOR_BAR else ""
+    return f" {bar}{size(current):>8}/{size(total)}"

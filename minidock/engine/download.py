@@ -19,11 +19,13 @@ ERROR_STATUS = 400
 
 
 class Body:
-    """What the server sends, as it comes; Unavailable when it stops in between."""
+    """What the server sends, as it comes; Unavailable when it stops in between. `size` is 0 if unknown."""
 
     def __init__(self, url: str, response: urllib3.BaseHTTPResponse) -> None:
         self._url = url
         self._response = response
+        told = response.headers.get("Content-Length", "")
+        self.size = int(told) if told.isascii() and told.isdecimal() else 0
 
     def read(self, size: int, /) -> bytes:
         """Read at most `size` bytes; b"" at the end."""

@@ -20,6 +20,7 @@ from minidock.storage import hostbox
 from minidock.storage import load as storage_load
 from minidock.storage.save import Writable
 from minidock.storage.save import save as write_archive
+from minidock.storage.unpacking import Progress, Reporting
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
@@ -45,7 +46,7 @@ def load(
     engine: Engine,
     stream: BinaryIO,
     report: Callable[[str], None],
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Load what `docker save` wrote. `report` gets each line ("Loaded image: busybox:latest\\n") as it is
     known.
@@ -93,19 +94,24 @@ def import_root(
 def import_url(
     engine: Engine,
     url: str,
-    report: Callable[[str], None],
+    reports: tuple[Callable[[str], None], Progress],
     repository: str = "",
     tag: str = "",
     message: str = "",
     changes: Sequence[str] = (),
 ) -> str:
-    """Like `import_root`, with a tar that the engine fetches over http(s); `report` gets a line about it."""
+    """Like `import_root`, with a tar that the engine fetches over http(s).
+
+    `reports` get a line about it, and how far it is.
+    """
     apply_changes(ExecutionConfig(), changes)
     from minidock.engine import download  # urllib3 costs the start of the daemon a third of its time
 
+    tell, progress = reports
     with download.opened(url) as body:
-        report(f"Downloading from {url}")
-        return import_root(engine, body, repository, tag, message or f"Imported from {url}", changes)
+        tell(f"Downloading from {url}")
+        source = Reporting(body, progress, "", body.size)
+        return import_root(engine, source, repository, tag, message or f"Imported from {url}", changes)
 
 
 def tag(engine: Engine, reference: str, repository: str, tag: str = "") -> None:

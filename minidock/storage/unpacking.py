@@ -56,7 +56,7 @@ def unpack_image(
                 lowers.insert(0, layers.diff_directory(identifier))
             else:
                 with blobs.open(descriptor.digest) as file:
-                    source = _Reporting(file, progress, short(diff_id), descriptor.size)
+                    source = Reporting(file, progress, short(diff_id), descriptor.size)
                     stage = layers.stage(decompressed(source)[0], diff_id, parent, lowers)
                     staged.append(temporary.enter_context(stage))
                 lowers.insert(0, os.path.join(staged[-1].directory, TREE))
@@ -67,7 +67,7 @@ def unpack_image(
     return chain_ids(diff_ids)
 
 
-class _Reporting:
+class Reporting:
     """Passes a stream through and tells how much of it has been read."""
 
     def __init__(self, source: Readable, progress: Progress | None, name: str, total: int) -> None:
@@ -78,6 +78,7 @@ class _Reporting:
         self._done = 0
 
     def read(self, size: int, /) -> bytes:
+        """Read at most `size` bytes."""
         data = self._source.read(size)
         if data and self._progress is not None:
             self._done += len(data)

@@ -69,6 +69,25 @@ def test_load_takes_what_save_writes(client: Client, repository: str) -> None:
     assert client.get(f"/images/{repository}:v1/json").json["Config"]["Labels"] == {"word": repository}
 
 
+def test_a_load_tells_how_far_its_layers_are_unless_it_shall_be_quiet(
+    client: Client, repository: str
+) -> None:
+    data = saved_tar(f"{repository}:v1", repository * 50_000)
+    quiet = client.request("POST", "/images/load", data, {"Content-Type": "application/x-tar"}).lines
+    assert quiet == [{"stream": f"Loaded image: {repository}:v1\n"}]
+    assert client.delete(f"/images/{repository}:v1").status == 200
+    answer = client.request("POST", "/images/load?quiet=0", data, {"Content-Type": "application/x-tar"})
+    *steps, last = answer.lines
+    assert last == {"stream": f"Loaded image: {repository}:v1\n"}
+    diff_id = client.get(f"/images/{repository}:v1/json").json["RootFS"]["Layers"][0]
+    assert {(step["status"], step["id"]) for step in steps} == {("Loading layer", diff_id[7:19])}
+    done = [step["progressDetail"]["current"] for step in steps]
+    assert done == sorted(done)
+    assert done[-1] == steps[-1]["progressDetail"]["total"]
+    again = client.request("POST", "/images/load?quiet=0", data, {"Content-Type": "application/x-tar"})
+    assert again.lines == [last]  # nothing to do
+
+
 def test_a_loaded_archive_that_is_cut_short_leaves_nothing(client: Client, repository: str) -> None:
     data = saved_tar(f"{repository}:v1", repository)
     answer = client.request("POST", "/images/load", data[:4000], {"Content-Type": "application/x-tar"})
@@ -127,6 +146,9 @@ def test_the_engine_fetches_an_import_from_the_web(
     target = f"/images/create?repo={repository}&tag=v1&fromSrc={site}/"
     told = client.post(f"{target}root.tar").lines
     assert told[0]["status"] == f"Downloading from {site}/root.tar"
+    assert told[-2]["status"] == "Importing"
+    size = (tmp_path / "root.tar").stat().st_size
+    assert told[-2]["progressDetail"] == {"current": size, "total": size}
     assert told[-1]["status"] == client.get(f"/images/{repository}:v1/json").json["Id"]
     missing = client.post(f"{target}missing")
     assert missing.status == 503
