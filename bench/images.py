@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.engines import IMAGE
 
-BIG = "bench/big:latest"
+BIG = "bench/big"
 BIG_ENTRIES = 8_700
 BIG_SIZE = 170_000_000
 APPLETS = ("sh", "true", "cat", "echo", "sleep", "dd", "ls", "ps", "date", "id", "hostname", "head", "yes")
@@ -39,9 +39,12 @@ def small(target: Path) -> None:
     _save(target, IMAGE, fill)
 
 
-def big(target: Path) -> None:
-    """Write an image like a distribution's: 170 MB in 8,700 files, directories and links, half of it text."""
-    source = random.Random(2013)
+def big(target: Path, which: int = 0) -> None:
+    """Write an image like a distribution's: 170 MB in 8,700 files, directories and links, half of it text.
+
+    Each `which` is another one, of the same size and form, and the tag of its name.
+    """
+    source = random.Random(2013 + which)
     words = b" ".join(source.randbytes(6).hex().encode() for _ in range(20_000))
 
     def fill(layer: tarfile.TarFile) -> None:
@@ -57,7 +60,7 @@ def big(target: Path) -> None:
         for number in range(500):
             _link(layer, f"{source.choice(folders)}/l{number}", f"f{number}")
 
-    _save(target, BIG, fill)
+    _save(target, f"{BIG}:{which}", fill)
 
 
 def _content(source: random.Random, words: bytes, size: int) -> bytes:

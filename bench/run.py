@@ -69,10 +69,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _prepare(stack: ExitStack, directory: Path, docker: str, options: argparse.Namespace) -> rows.Machine:
     """Start the contestants and load the image into each; a peer that cannot is named and left out."""
-    small, big = directory / "small.tar", directory / "big.tar"
+    small, big = directory / "small.tar", [directory / f"big-{number}.tar" for number in range(rows.LOADS)]
     images.small(small)
     if not options.only or "load" in options.only:
-        images.big(big)
+        for number, path in enumerate(big):
+            images.big(path, number)
     playing: list[Engine] = [engines.minidock(stack, options.minidock, docker)]
     peers: dict[str, Callable[[], Engine]] = {
         "dockerd": lambda: engines.dockerd(stack, directory, docker),
