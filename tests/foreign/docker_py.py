@@ -198,7 +198,10 @@ def run(python: str, suite: Path, host: str, arguments: list[str]) -> list[Case]
     with tempfile.TemporaryDirectory() as home, tempfile.NamedTemporaryFile(suffix=".xml") as results:
         command = [python, "-m", "pytest", "-q", "--timeout=120", "-p", "no:cacheprovider", str(tests)]
         command += [*ignored, f"--junitxml={results.name}", *arguments]
-        own = {"DOCKER_HOST": host, "HOME": home}  # the suite makes contexts in ~/.docker
+        own = {"DOCKER_HOST": host, "HOME": home}
+        config = Path(home, ".docker", "config.json")  # the suite makes contexts beside it
+        config.parent.mkdir()
+        config.write_text("{}")
         subprocess.run(command, cwd=suite, env={**os.environ, **own}, check=False)
         return [parse(one) for one in ElementTree.parse(results.name).iter("testcase")]
 
