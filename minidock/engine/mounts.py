@@ -90,6 +90,13 @@ def bind(text: str, driver: str = "") -> MountPoint:
     )
 
 
+def declared(path: str) -> MountPoint:
+    """Understand one VOLUME of an image, or `-v PATH`: nothing but a place, whatever signs are in it."""
+    if cleaned(path) == "/":
+        raise InvalidParameter(f"invalid volume: {path!r}: invalid specification: destination can't be '/'")
+    return MountPoint(type="volume", anonymous=True, destination=cleaned(path), copies=True)
+
+
 def is_mode(text: str) -> bool:
     """Return whether `text` can stand as MODE in `-v SOURCE:PATH:MODE`."""
     words = text.split(",") if text else []

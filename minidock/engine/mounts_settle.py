@@ -41,8 +41,7 @@ def settle(engine: Engine, record: ContainerRecord, holds: Holds) -> list[MountP
     for point in mounts.requested(host):
         found[point.destination] = point
     for path in record.config.volumes or ():
-        point = mounts.bind(path)
-        point.mode = ""
+        point = mounts.declared(path)
         found.setdefault(point.destination, point)
     for point in found.values():
         if point.type == "volume":

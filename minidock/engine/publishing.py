@@ -36,10 +36,14 @@ _NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPOR
 
 @dataclass(frozen=True)
 class Bound:
-    """One host port that is held for a container; `socket` None where the kernel lacks the protocol."""
+    """One host port that is held for a container."""
 
     port: Published
-    socket: socket.socket | None
+    socket: socket.socket
+
+
+class _InUse(MinidockError):
+    """Somebody has the port: another one may do."""
 
 
 def publish(
@@ -67,9 +71,7 @@ def publish(
 
 def hand_over(shim: Shim, bound: list[Bound]) -> None:
     """Give the sockets to the shim, which serves them until the container ends."""
-    ports = [
-        (one.socket.fileno(), one.port.address, one.port.port) for one in bound if one.socket is not None
-    ]
+    ports = [(one.socket.fileno(), one.port.address, one.port.port) for one in bound]
     if ports:
         with contextlib.suppress(Conflict, ConnectionError):  # the program has ended already
             shim.publish(ports)
@@ -140,7 +142,7 @@ def _bind(
     standard = record.options.get(network_options.HOST_ADDRESS, "")
     address = binding.host_ip or standard
     addresses = [address] if address else ["0.0.0.0", "::"]
-    last_error = MinidockError("no free host port was found")
+    last_error = _InUse("all ports are allocated")
     for candidate in _candidates(engine, binding.host_port):
         with ExitStack() as tried:
             try:
@@ -151,7 +153,7 @@ def _bind(
                     if held is not None:
                         made.append(Bound(port, held))
                         tried.callback(held.close)
-            except MinidockError as error:
+            except _InUse as error:
                 last_error = error
                 continue
             undo.push(tried.pop_all())
@@ -175,13 +177,9 @@ def _listen(engine: Engine, port: Published, optional: bool) -> socket.socket | 
     where = f"{port.host_address}:{port.host_port}"
     if family == socket.AF_INET6:
         where = f"[{port.host_address}]:{port.host_port}"
+    made = None
     try:
         made = socket.socket(family, kind, protocol)
-    except OSError as error:
-        if error.errno in _NO_SUCH_FAMILY and (optional or port.protocol == "sctp"):
-            return None
-        raise
-    try:
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if kind == socket.SOCK_STREAM:  # with UDP it would let two share a port
@@ -190,15 +188,17 @@ def _listen(engine: Engine, port: Published, optional: bool) -> socket.socket | 
         if kind == socket.SOCK_STREAM:
             made.listen(4096)
     except OSError as error:
-        made.close()
+        if made is not None:
+            made.close()
         if optional and error.errno in _NO_SUCH_FAMILY:
             return None
         if error.errno == errno.EADDRINUSE and _is_ours(engine, port):
-            raise MinidockError(f"Bind for {where} failed: port is already allocated") from error
+            raise _InUse(f"Bind for {where} failed: port is already allocated") from error
         words = {errno.EADDRNOTAVAIL: "cannot assign requested address"}
         reason = words.get(error.errno or 0, (error.strerror or "").lower())
         inner = f"[{port.address}]" if ":" in port.address else port.address
-        raise MinidockError(
+        kind_of_error = _InUse if error.errno == errno.EADDRINUSE else MinidockError
+        raise kind_of_error(
             f"failed to bind host port for {where}:{inner}:{port.port}/{port.protocol}: {reason}"
         ) from error
     return made

@@ -75,7 +75,7 @@ def _check_config(config: ContainerConfig) -> None:
     if config.stop_signal:
         signals.number(config.stop_signal)
     for volume in config.volumes or ():
-        mounts.bind(volume)
+        mounts.declared(volume)
     for port in config.exposed_ports or ():
         if not re.fullmatch(r"\d{1,5}(-\d{1,5})?(/(tcp|udp|sctp))?", port):
             raise InvalidParameter(f"invalid port specification: {port!r}")

@@ -16,8 +16,9 @@ RESPONSE, TRUNCATED, RECURSION_DESIRED, RECURSION_AVAILABLE = 0x8000, 0x0200, 0x
 OPCODE = 0x7800
 HEADER_SIZE = 12
 LONGEST_NAME, LONGEST_LABEL = 255, 63
-SMALL = 512
-"""What every UDP client takes without EDNS."""
+SMALL, LARGEST_WITH_EDNS = 512, 4096
+"""What every UDP client takes, and what one is sent at most that says it takes more."""
+OPT = 41
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,24 @@ def addresses(question: Question, found: Sequence[str], ttl: int = 600) -> bytes
 def names(question: Question, found: Sequence[str], ttl: int = 600) -> bytes:
     """Return the answer to a reverse question."""
     return _reply(question, NOERROR, [_record(PTR, ttl, encode_name(name)) for name in found])
+
+
+def fitting(answer: bytes, query: bytes) -> bytes:
+    """Return an answer as UDP may carry it: the asker is told to come by TCP if it is too long for it."""
+    if len(answer) <= _largest(query):
+        return answer
+    flags = struct.unpack_from(">H", answer, 2)[0] | TRUNCATED
+    end = HEADER_SIZE + len(parse_question(query).raw)
+    return answer[:2] + struct.pack(">HHHHH", flags, 1, 0, 0, 0) + answer[HEADER_SIZE:end]
+
+
+def _largest(query: bytes) -> int:
+    """Return the size of answer that a query allows: more than 512 bytes only with EDNS (RFC 6891)."""
+    position = HEADER_SIZE + len(parse_question(query).raw)
+    additional: int = struct.unpack_from(">H", query, 10)[0]
+    if additional and query[position : position + 3] == b"\0" + struct.pack(">H", OPT):
+        return max(SMALL, min(LARGEST_WITH_EDNS, int.from_bytes(query[position + 3 : position + 5], "big")))
+    return SMALL
 
 
 def refusal(question: Question, code: int) -> bytes:

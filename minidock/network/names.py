@@ -177,7 +177,7 @@ class NameServer:
             return  # whoever sends no question gets no answer
         answer = zone.lookup(question)
         if answer is not None:
-            _send(zone.udp, answer, client)
+            _send(zone.udp, dns.fitting(answer, message), client)
             return
         if len(self._pending) >= MAXIMUM_PENDING or not zone.upstream:
             _send(zone.udp, dns.refusal(question, dns.SERVFAIL), client)

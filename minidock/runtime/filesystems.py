@@ -145,6 +145,12 @@ def _mount_filesystem(root: int, entry: Mount, options: Options) -> None:
         os.close(tree)
 
 
+_OF_ANOTHER_KIND = (
+    "not a directory: Are you trying to mount a directory onto a file (or vice-versa)? "
+    "Check if the specified host path exists and is the expected type"
+)
+
+
 def _mount_bind(root: int, entry: Mount, options: Options, given: int = -1) -> None:
     recursion = mounts.AT_RECURSIVE if options.recursive else 0
     if given >= 0:
@@ -157,10 +163,13 @@ def _mount_bind(root: int, entry: Mount, options: Options, given: int = -1) -> N
         if options.recursive_attributes:
             mounts.mount_setattr(tree, "", set=options.recursive_attributes, recursive=True)
         _refuse_in_proc(tree, entry.destination)
-        if stat.S_ISDIR(os.fstat(tree).st_mode):
-            target = directory_for(root, entry.destination)
-        else:
-            target = openat2.make_file_in_root(root, entry.destination)
+        try:
+            if stat.S_ISDIR(os.fstat(tree).st_mode):
+                target = directory_for(root, entry.destination)
+            else:
+                target = openat2.make_file_in_root(root, entry.destination)
+        except (NotADirectoryError, IsADirectoryError) as error:
+            raise OSError(error.errno, _OF_ANOTHER_KIND, entry.destination) from error
         _refuse_proc_behind_a_link(target, entry.destination)
         _place(root, tree, target, options)
     finally:

@@ -61,7 +61,8 @@ def describe(error: BaseException) -> str:
     if isinstance(error, program.ProgramNotFound):
         cause = f'exec: "{error.filename}": executable file not found in $PATH'
     elif isinstance(error, OSError) and error.errno:
-        text = (error.strerror or os.strerror(error.errno)).lower()
+        text = error.strerror or os.strerror(error.errno)
+        text = text[:1].lower() + text[1:]
         cause = f"{error.filename}: {text}" if error.filename is not None else text
     else:
         cause = str(error) or type(error).__name__

@@ -61,6 +61,23 @@ def test_rm_takes_anonymous_volumes_along_only_when_asked(bench: Bench, token: s
     assert len(names(bench) - before) == 2
 
 
+@pytest.mark.parametrize(
+    ("path", "place"), [("/with:colon", "/with:colon"), ("x:/x", "/x:/x"), ("rel", "/rel")]
+)
+def test_a_declared_volume_is_a_place_and_nothing_else(bench: Bench, path: str, place: str) -> None:
+    code, output = bench.run("stat", "-c", "%F", place, volumes={path: {}})
+    assert (code, output) == (0, "directory\n")
+    with pytest.raises(InvalidParameter, match="destination can't be '/'"):
+        bench.create("true", volumes={"/../": {}})
+
+
+def test_a_file_is_not_mounted_on_a_directory_nor_the_other_way(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for source, place in ((tmp_path, "/bin/sh"), (tmp_path / "file", "/tmp")):
+        with pytest.raises(StartFailed, match=r"Are you trying to mount a directory onto a file"):
+            bench.start("true", binds=[f"{source}:{place}"])
+
+
 def test_with_rm_the_anonymous_volumes_go_at_the_end(bench: Bench) -> None:
     before = names(bench)
     identifier = bench.start("true", volumes={"/q": {}}, auto_remove=True)

@@ -84,3 +84,25 @@ def test_a_refusal_has_a_code_and_no_answer() -> None:
 def test_a_name_that_cannot_be_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="no domain name"):
         dns.encode_name(name)
+
+
+@pytest.mark.parametrize(
+    ("additional", "number", "whole"),
+    [
+        (b"", 30, True),
+        (b"", 31, False),
+        (b"\0\0\x29\x04\xd0\0\0\0\0\0\0", 60, True),  # EDNS: 1232 bytes
+        (b"\0\0\x29\x04\xd0\0\0\0\0\0\0", 80, False),
+        (b"\0\0\x29\x00\x10\0\0\0\0\0\0", 30, True),  # less than everybody takes
+        (b"\0\0\x29\xff\xff\0\0\0\0\0\0", 300, False),  # more than is sent in one datagram
+    ],
+)
+def test_a_long_answer_sends_the_asker_to_tcp(additional: bytes, number: int, whole: bool) -> None:
+    query = b"\x12\x34\x01\0\0\x01\0\0\0\0\0" + bytes([bool(additional)]) + b"\3web\0\0\1\0\1" + additional
+    answer = dns.addresses(dns.parse_question(query), [f"10.0.{i // 250}.{i % 250}" for i in range(number)])
+    fitting = dns.fitting(answer, query)
+    if whole:
+        assert fitting == answer
+    else:
+        assert int.from_bytes(fitting[2:4], "big") & dns.TRUNCATED
+        assert (fitting[:2], fitting[6:8], fitting[12:]) == (b"\x12\x34", b"\0\0", b"\3web\0\0\1\0\1")

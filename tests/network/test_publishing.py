@@ -13,7 +13,8 @@ def bindings(**ports: str) -> dict[str, list[dict[str, str]]]:
     found = {}
     for name, text in ports.items():
         address, _, port = text.rpartition(":")
-        found[f"{name[3:]}/{name[:3]}"] = [{"HostIp": address, "HostPort": port}]
+        protocol = name.rstrip("0123456789")
+        found[f"{name.removeprefix(protocol)}/{protocol}"] = [{"HostIp": address, "HostPort": port}]
     return found
 
 
@@ -151,9 +152,9 @@ def test_of_a_range_the_first_free_port_is_taken(engine: Engine) -> None:
     engine.remove(one)
 
 
-def start_refused(engine: Engine, text: str) -> str:
+def start_refused(engine: Engine, text: str, port: str = "tcp80") -> str:
     body = {"Image": "minidock-network-test:latest", "Cmd": ["sleep", "9"]}
-    body["HostConfig"] = {"PortBindings": bindings(tcp80=text)}  # type: ignore[assignment]
+    body["HostConfig"] = {"PortBindings": bindings(**{port: text})}  # type: ignore[assignment]
     identifier = engine.client.post("/containers/create", body).json["Id"]
     answer = engine.client.post(f"/containers/{identifier}/start")
     assert answer.status == 500
@@ -179,6 +180,18 @@ def test_a_port_of_the_host_is_in_use(engine: Engine) -> None:
 
 def test_an_address_that_the_host_has_not_is_refused(engine: Engine) -> None:
     assert "cannot assign requested address" in start_refused(engine, "203.0.113.9:8087")
+
+
+@pytest.mark.parametrize("where", ["8095", "", "127.0.0.1:"])
+def test_an_sctp_port_is_published_or_refused_but_never_forgotten(engine: Engine, where: str) -> None:
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP).close()
+    except OSError:
+        assert start_refused(engine, where, "sctp80").endswith(":80/sctp: protocol not supported")
+    else:
+        one = engine.run(PortBindings=bindings(sctp80=where))
+        assert engine.settings(one)["Ports"]["80/sctp"][0]["HostPort"] != ""
+        engine.remove(one)
 
 
 def test_a_program_that_ends_at_once_gives_its_ports_back(engine: Engine) -> None:
