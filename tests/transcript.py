@@ -17,7 +17,12 @@ ID = r"\b(?:[0-9a-f]{64}|[0-9a-f]{12})\b"
 SPAN = r"Less than a second|About an? (?:minute|hour)|\d+ (?:second|minute|hour|day|week|month|year)s?"
 CLOCK = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z?"
 SIZE = r"\b\d+(?:\.\d+)?\s?[kMG]?B\b"
-VARYING = re.compile(f"(?P<id>{ID})|(?P<span>{SPAN})|(?P<clock>{CLOCK})|(?P<size>{SIZE})")
+# Where only the digits vary: namespaces, mounts, pipes, how long and how often, Python's version.
+KERNEL_DIGITS = r":\[\d+\]|\b(?:shared|master):\d+|\bmount \d+ on \d+|/proc/\d+"
+DIGITS = rf"{KERNEL_DIGITS}|\(\d+\.\d s\)|\bran \d+ times|\bpython3\.\d+"
+VARYING = re.compile(
+    f"(?P<id>{ID})|(?P<span>{SPAN})|(?P<clock>{CLOCK})|(?P<size>{SIZE})|(?P<digits>{DIGITS})"
+)
 FORMS = {"span": f"(?:{SPAN})", "clock": f"(?:{CLOCK})", "size": f"(?:{SIZE})"}
 PROMPT = b"/ # "
 TYPING_TIMEOUT = 20.0
@@ -78,6 +83,8 @@ def _form(line: str) -> tuple[str, list[str]]:
         if kind == "id":
             ids.append(found[0])
             pattern += f"([0-9a-f]{{{len(found[0])}}})"
+        elif kind == "digits":
+            pattern += re.sub(r"\d+", r"\\d+", re.escape(found[0]))
         else:
             pattern += FORMS[kind]
         last = found.end()

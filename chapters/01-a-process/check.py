@@ -78,13 +78,14 @@ def check_connect_leaves_no_copies(bench: Bench) -> None:
 
 
 def check_the_program_has_its_descriptors(bench: Bench) -> None:
-    """The program's own 0, 1, 2 are the given ones and outlive execve."""
+    """The program's own 0, 1, 2 are the given ones and outlive execve, also one that was there already."""
     reading, _writing = _waiting_pipes()
     inode = os.fstat(reading).st_ino
 
     def body(piece):
         sink = os.open("/dev/full", os.O_WRONLY | os.O_CLOEXEC)
-        piece.execute([CAT], {}, [reading, sink, sink])
+        os.dup2(sink, 2, inheritable=False)
+        piece.execute([CAT], {}, [reading, sink, 2])
 
     contract = "execute becomes the program, with the given descriptors as 0, 1, 2"
     with bench.start(body) as subject:
@@ -203,7 +204,11 @@ def check_the_program_is_found_in_its_own_path(bench: Bench) -> None:
     body = _cat(bench, ours, (name,), {"PATH": f"/nowhere:{directory}"})
     with bench.start(body) as subject:
         contract = f"execute finds {name} in {directory}, which is in the PATH of the environment given"
-        bench.program(subject, "execute", contract)
+        pid = bench.program(subject, "execute", contract)
+        bench.settle(pid, CAT)
+        first = bench.eyes.read(f"{pid}/cmdline").split(b"\0")[0].decode()
+    look = "where it was found is the first argument of execve, not the program's: busybox goes by its name"
+    expect(first == name, f"the program's own name is {name}, as it was given", first, look)
 
 
 def check_a_failure_comes_back_with_the_name(bench: Bench) -> None:

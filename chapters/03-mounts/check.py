@@ -192,14 +192,15 @@ def check_the_old_root_is_gone(bench: Bench) -> None:
 
 def check_the_process_stands_in_its_root(bench: Bench) -> None:
     """Old root: the working directory is the new root afterwards."""
-    _path, token, body = _pivoting(bench, lambda: [os.getcwd(), sorted(os.listdir("."))])
+    _path, token, body = _pivoting(bench, lambda: sorted(os.listdir(".")))
     contract = "after pivot the working directory is /"
     with bench.start(body, NEW) as subject:
-        directory, names = bench.value(subject, "pivot", contract)[2]
+        names = bench.value(subject, "pivot", contract)[2]
+        directory = bench.eyes.link(f"{subject.pid}/cwd")
     look = (
         f"a working directory outside the root is a way out of it: chdir at the end; {bench.where('pivot')}"
     )
-    expect(directory == "/" and token in names, contract, f"{directory}, which holds {names[:6]}", look)
+    expect(directory == "/" and token in names, contract, f"it is {directory}, which holds {names[:6]}", look)
 
 
 def check_no_descriptor_is_left(bench: Bench) -> None:
@@ -231,3 +232,22 @@ def check_an_impossible_pivot_is_an_error(bench: Bench) -> None:
     look = "an error that is swallowed starts a program in the wrong root: let it out"
     with bench.start(body, NEW) as subject:
         bench.raised(subject, "pivot", contract, look)
+
+
+def check_the_steps_fit_together(bench: Bench) -> None:
+    """All together: the three steps in their order, in a copy of a shared tree, make a root for a program."""
+    path, token = bench.directory(), bench.token()
+
+    def body(piece):
+        os.mkdir(f"{path}/{token}")
+        piece.isolate_mounts()
+        piece.attach_root(path)
+        piece.pivot(path)
+        return os.listdir("/")
+
+    contract = f"isolate_mounts, attach_root({path}) and pivot({path}) make a root that holds {token}"
+    with bench.start(body, NEW) as subject:
+        names = bench.value(
+            subject, "isolate_mounts", contract, "each step has to leave what the next one needs"
+        )
+    expect(names == [token], contract, f"it holds {names[:6]}", bench.where("pivot"))

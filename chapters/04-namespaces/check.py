@@ -49,7 +49,7 @@ def check_the_child_is_in_new_namespaces(bench: Bench) -> None:
         if not isinstance(pid, int) or pid <= 0:
             raise Wrong(contract, f"it returned {pid!r}", bench.where("clone_child"))
         theirs = _namespaces(bench, pid)
-        ran = bench.wait_until(lambda: os.path.exists(mark), 1)
+        ran = bench.wait_until(lambda: os.path.exists(mark))
         _end(pid)
     expect(ran, "the child runs the function it was given", "it never did", bench.where("clone_child"))
     new = sorted(kind for kind in KINDS if theirs[kind] != ours[kind])
@@ -89,7 +89,7 @@ def check_an_unknown_kind_is_refused(bench: Bench) -> None:
     kind = f"kind-{bench.token()}"
     contract = f"clone_child(['uts', '{kind}']) raises an error"
     with bench.start(_cloning(["uts", kind])) as subject:
-        outcome = subject.wait(4)
+        outcome = bench.outcome(subject)
         _end(outcome.get("value"))
         look = "a misspelt namespace that is left out is a container that shares it with the host"
         if outcome.get("raised") in UNFIT or "raised" not in outcome:
@@ -107,8 +107,12 @@ def _joining(bench, kinds, flags):
         joined = {
             kind: os.open(f"/proc/{other}/ns/{FILES[kind]}", os.O_RDONLY | os.O_CLOEXEC) for kind in kinds
         }
-        piece.join_namespaces(joined)
-        return other
+        try:
+            piece.join_namespaces(joined)
+        except BaseException:
+            os.kill(other, signal.SIGKILL)
+            raise
+        return [other, list(joined.values())]
 
     return body
 
@@ -119,8 +123,9 @@ def check_the_namespaces_are_joined(bench: Bench) -> None:
     flags = namespaces.CLONE_NEWUTS | namespaces.CLONE_NEWIPC | namespaces.CLONE_NEWNET
     contract = f"join_namespaces joins {', '.join(kinds)}"
     with bench.start(_joining(bench, kinds, flags)) as subject:
-        other = bench.value(subject, "join_namespaces", contract)
+        other, given = bench.value(subject, "join_namespaces", contract)
         mine, theirs = _namespaces(bench, subject.pid), _namespaces(bench, other)
+        closed = set(given) - set(bench.eyes.descriptors(subject.pid))
         os.kill(other, signal.SIGKILL)
     missing = [kind for kind in kinds if mine[kind] != theirs[kind]]
     expect(
@@ -129,6 +134,8 @@ def check_the_namespaces_are_joined(bench: Bench) -> None:
         f"not joined: {', '.join(missing)}",
         f"setns(2) for every descriptor that was given; {bench.where('join_namespaces')}",
     )
+    look = f"who opened a descriptor closes it; {bench.where('join_namespaces')}"
+    expect(not closed, "the descriptors stay the caller's", f"{sorted(closed)} are closed", look)
 
 
 def check_what_cannot_be_joined_is_an_error(bench: Bench) -> None:
@@ -147,7 +154,7 @@ def check_what_cannot_be_joined_is_an_error(bench: Bench) -> None:
             bench.raised(subject, "join_namespaces", contract, look)
 
 
-def _serving(program):
+def _serving(program, before=lambda: None):
     """Return a body in which the subject is pid 1 of a pid namespace and serves a child running `program`."""
 
     def body(piece):
@@ -158,6 +165,7 @@ def _serving(program):
                 program()
             finally:
                 os._exit(0)
+        before()
         return piece.serve(child, BLOCKED)
 
     return body
@@ -192,14 +200,14 @@ def _still_serves(bench, subject, contract):
         raise Wrong(contract, f"it returned {got!r} while its child lives", bench.where("serve"))
 
 
-def _breeding(go: int, count: int):
-    """Return a program that leaves `count` orphans, which end when `go` closes, and lives on."""
+def _breeding(ends):
+    """Return a program that leaves an orphan for each of `ends`, which lives until that closes."""
 
     def program():
-        for _ in range(count):
+        for end in ends:
             if os.fork() == 0:
                 if os.fork() == 0:
-                    os.read(go, 1)
+                    os.read(end, 1)
                 os._exit(3)
             os.wait()
         _pause()
@@ -209,27 +217,30 @@ def _breeding(go: int, count: int):
 
 def check_orphans_are_reaped(bench: Bench) -> None:
     """Processes that lost their parent and ended leave no zombie, however many end at once."""
-    reading, writing = os.pipe2(os.O_CLOEXEC)
+    (go, together), (late, later), (begin, hold) = (os.pipe2(os.O_CLOEXEC) for _ in range(3))
 
     def body(piece):
-        os.close(writing)
-        return _serving(_breeding(reading, CROWD))(piece)
+        for writing in (together, later, hold):
+            os.close(writing)
+        serving = _serving(_breeding([go] * CROWD + [late]), lambda: os.read(begin, 1))
+        return serving(piece)
 
     contract = "serve reaps every process that ends, and goes on until its own child has ended"
     with bench.start(body, NEW_PID) as subject:
-        bench.wait_until(lambda: len(_children(bench, subject.pid)) == CROWD + 1)
-        _still_serves(bench, subject, contract)
-        os.kill(subject.pid, signal.SIGSTOP)  # so that all end before it can look: one SIGCHLD for all
-        bench.wait_until(lambda: bench.eyes.status(subject.pid)["State"][0] in "Tt")
-        os.close(writing)
-        os.close(reading)
+        bench.wait_until(lambda: len(_children(bench, subject.pid)) == CROWD + 2)
+        os.close(together)  # all end before serve begins: one SIGCHLD for all
         bench.wait_until(lambda: len(_zombies(bench, subject.pid)) == CROWD)
-        os.kill(subject.pid, signal.SIGCONT)
-        reaped = bench.wait_until(lambda: not _zombies(bench, subject.pid), 2)
+        os.close(hold)
+        reaped = bench.wait_until(lambda: not _zombies(bench, subject.pid))
         left = _zombies(bench, subject.pid)
         _still_serves(bench, subject, contract)
-    look = "one SIGCHLD may speak of many: reap until waitpid(-1) finds nobody that has ended"
-    expect(reaped, contract, f"{len(left)} of {CROWD} are zombies still", f"{look}; {bench.where('serve')}")
+        look = "one SIGCHLD may speak of many: reap until waitpid(-1) finds nobody that has ended"
+        seen = f"{len(left)} of {CROWD} that ended together are zombies still"
+        expect(reaped, contract, seen, f"{look}; {bench.where('serve')}")
+        os.close(later)
+        reaped = bench.wait_until(lambda: len(_children(bench, subject.pid)) == 1)
+        _still_serves(bench, subject, contract)
+        expect(reaped, contract, "one that ended later is a zombie still", f"{look}; {bench.where('serve')}")
 
 
 def _children(bench, pid):
@@ -284,7 +295,7 @@ def check_signals_are_passed_on(bench: Bench) -> None:
         for number in numbers:
             os.kill(subject.pid, number)
             name = signal.Signals(number).name
-            arrived = bench.wait_until(lambda n=number: str(n) in _heard(path), 1.5)
+            arrived = bench.wait_until(lambda n=number: str(n) in _heard(path))
             look = (
                 "docker stop signals pid 1: a program behind it never hears of it unless it is passed on; "
                 f"{bench.where('serve')}"
@@ -311,9 +322,9 @@ def check_sigchld_is_kept(bench: Bench) -> None:
     with bench.start(_serving(program), NEW_PID) as subject:
         bench.wait_until(lambda: "ready" in _heard(path))
         _still_serves(bench, subject, contract)
-        bench.wait_until(lambda: len(_children(bench, subject.pid)) == 1, 1)
+        bench.wait_until(lambda: len(_children(bench, subject.pid)) == 1)
         os.kill(subject.pid, signal.SIGUSR2)
-        bench.wait_until(lambda: "12" in _heard(path), 1)
+        bench.wait_until(lambda: "12" in _heard(path))
         heard = _heard(path)
         _still_serves(bench, subject, contract)
     expect(

@@ -58,6 +58,8 @@ def steps(text: str) -> list[tuple[str, str]]:
 def _command_and_output(part: str) -> tuple[str, str]:
     lines = part.splitlines(keepends=True)
     end = 1
+    while end < len(lines) and lines[end].startswith("> "):
+        end += 1
     here = re.search(r"<<'?(\w+)'?", lines[0])
     if here:
         end = next(n for n, line in enumerate(lines) if line.strip("> \n") == here[1]) + 1

@@ -19,7 +19,9 @@ from minidock.learn.piece import Piece
 from minidock.learn.subject import Body, Subject
 from minidock.learn.wrong import Wrong, expect
 
-PATIENCE = 4.0  # seconds that one function of a learner may take
+PATIENCE = 4.0  # seconds that one function of a learner may take,
+MORE_PATIENCE = 30.0  # and when the machine is so busy that it could hardly run yet
+POLL = 0.008
 
 
 class Bench:
@@ -59,16 +61,21 @@ class Bench:
         finally:
             subject.close()
 
+    def outcome(self, subject: Subject) -> dict[str, Any]:
+        """Return what became of the body, with patience: see Subject.wait."""
+        self.wait_until(lambda: "stuck" not in subject.wait(POLL))
+        return subject.outcome
+
     def value(self, subject: Subject, function: str, contract: str, look: str = "") -> Any:
         """Return what the body returned; Wrong when it raised, hung, ended or became a program."""
-        outcome = subject.wait(PATIENCE)
+        outcome = self.outcome(subject)
         if "value" in outcome:
             return outcome["value"]
         raise self._unexpected(subject, outcome, function, contract, look)
 
     def program(self, subject: Subject, function: str, contract: str, look: str = "") -> int:
         """Return the pid of the program that the subject has become; Wrong when it did not."""
-        outcome = subject.wait(PATIENCE)
+        outcome = self.outcome(subject)
         if "became" in outcome:
             return subject.pid
         if "value" in outcome:
@@ -96,7 +103,7 @@ class Bench:
 
     def raised(self, subject: Subject, function: str, contract: str, look: str = "") -> dict[str, Any]:
         """Return the facts of the OSError that the body raised; Wrong when it raised none."""
-        outcome = subject.wait(PATIENCE)
+        outcome = self.outcome(subject)
         if "raised" in outcome and outcome["errno"] is not None:
             return outcome
         if "value" in outcome:
@@ -111,12 +118,13 @@ class Bench:
             return self.value(subject, function, contract)
 
     def wait_until(self, holds: Callable[[], object], seconds: float = PATIENCE) -> bool:
-        """Wait for something that another process is about to do."""
-        deadline = time.monotonic() + seconds
+        """Wait for something that another process is about to do; on a busy machine longer than `seconds`."""
+        began = time.monotonic()
         while not holds():
-            if time.monotonic() > deadline:
+            waited = time.monotonic() - began
+            if waited > MORE_PATIENCE or (waited > seconds and not self.eyes.is_starved()):
                 return False
-            time.sleep(0.002)
+            time.sleep(POLL)
         return True
 
     def finish(self) -> None:
@@ -124,7 +132,7 @@ class Bench:
         for subject in self._subjects:
             subject.close()
         # A killed process takes a moment to go, and those without a parent are ours to reap.
-        self.wait_until(lambda: _reaped() and set(self.eyes.processes()) <= set(self._before.processes), 1.0)
+        self.wait_until(lambda: _reaped() and set(self.eyes.processes()) <= set(self._before.processes), 1)
         try:
             after = self.eyes.view(self._witness)
         except OSError:
@@ -154,7 +162,8 @@ class Bench:
             before.directory == after.directory, f"a bystander stays in {before.directory}", after.directory
         )
         left = set(after.processes) - set(before.processes)
-        expect(not left, "no process is left", f"still there: {sorted(left)}")
+        look = f"what {functions} started must end, or be handed back as a pid"
+        expect(not left, "no process is left", f"still there: {sorted(left)}", look)
 
     def _unexpected(
         self, subject: Subject, outcome: dict[str, Any], function: str, contract: str, look: str

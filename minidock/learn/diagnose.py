@@ -40,7 +40,7 @@ def exception(
         return Wrong(contract, f"{kind}: {message}", where)
     name = errno.errorcode.get(facts["errno"], str(facts["errno"]))
     call = next((found[1] for note in facts["notes"] if (found := _CALL.search(note))), "")
-    seen = f"{call or function}: {name} ({os.strerror(facts['errno']).lower()})"
+    seen = f"{call or facts['function'] or function}: {name} ({os.strerror(facts['errno']).lower()})"
     if facts["filename"]:
         seen += f" for {facts['filename']}"
     cause = _cause(bench, subject, call, name, facts["filename"])
@@ -68,6 +68,8 @@ def _cause(bench: "Bench", subject: "Subject", call: str, name: str, path: str) 
         )
     if call == "setns" and name == "EINVAL":
         return "the descriptor is not of the kind of namespace that the flag names"
+    if call == "mount" and name == "EINVAL" and "unbindable" in _nearest(lines, path):
+        return f"nothing of an unbindable mount can be bound; {_nearest(lines, path)}"
     if call in ("umount2", "mount") and name == "EINVAL":
         return f"{path or 'the path'} is not a mount point; {_nearest(lines, path)}"
     return ""

@@ -9,6 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from minidock.kernel import mounts
+from minidock.learn import tree
+
+_USER_TIME, _SYSTEM_TIME = 11, 12  # the fields of proc_pid_stat(5), counted from the state behind the name
+_TICKS = os.sysconf("SC_CLK_TCK")
+_HARDLY = 1.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -25,12 +30,12 @@ class Eyes:
     """A procfs of one's own; the file names are relative to it: `12/status`."""
 
     def __init__(self) -> None:
-        tree = mounts.detached("proc", [])
+        detached = mounts.detached("proc", [])
         try:
             # A mount's own descriptor is O_PATH and cannot be listed: open its root.
-            self.descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree)
+            self.descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=detached)
         finally:
-            os.close(tree)
+            os.close(detached)
 
     def close(self) -> None:
         os.close(self.descriptor)
@@ -84,13 +89,20 @@ class Eyes:
     def processes(self) -> list[int]:
         return sorted(int(name) for name in os.listdir(self.descriptor) if name.isdecimal())
 
-    def parent(self, pid: int) -> int:
-        return int(self.status(pid)["PPid"])
+    def is_starved(self) -> bool:
+        """Tell whether somebody else here wants to run and has hardly run yet: the machine is busy."""
+        for pid in self.processes():
+            with suppress(OSError):
+                fields = self.read(f"{pid}/stat").rpartition(b")")[2].split()
+                used = int(fields[_USER_TIME]) + int(fields[_SYSTEM_TIME])
+                if pid != os.getpid() and fields[0] in (b"R", b"D") and used < _HARDLY * _TICKS:
+                    return True
+        return False
 
     def view(self, pid: int) -> View:
         """Return what process `pid` (of the sandbox's namespaces) sees."""
         return View(
-            mounts=tuple(self.mountinfo(pid)),
+            mounts=tuple(line for line in self.mountinfo(pid) if tree.is_own(line.split()[4])),
             hostname=os.uname().nodename,
             directory=self.link(f"{pid}/cwd"),
             processes=tuple(self.processes()),

@@ -102,5 +102,6 @@ def _words(first: Wrong | None, last: Wrong) -> dict[str, str]:
     """Return the words of a failure; when the check failed and the witness too, of both."""
     if first is None:
         return {"expected": last.expected, "seen": last.seen, "look": last.look}
-    look = "; ".join(filter(None, (first.look, f"besides, {last.seen}: {last.look}")))
+    besides = ": ".join(filter(None, (f"besides, {last.seen}", last.look)))
+    look = "; ".join(filter(None, (first.look, besides)))
     return {"expected": first.expected, "seen": first.seen, "look": look}

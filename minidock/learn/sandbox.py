@@ -39,7 +39,7 @@ class Room:
     memory: int = 512 << 20
     pids: int = 64
     scratch: int = 64 << 20
-    timeout: float = 20.0
+    timeout: float = 60.0
 
 
 @dataclass

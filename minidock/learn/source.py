@@ -9,7 +9,7 @@ import ast
 import importlib
 import inspect
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from minidock.learn.chapters import Chapter, Seam
 
 UNWRITTEN = "raise NotImplemented" + "Error"
 _INDENT = "    "
+_STANDARD = ("os", "signal", "fcntl", "errno")
 
 
 @dataclass(frozen=True)
@@ -122,22 +123,33 @@ def handed_over(chapter: Chapter, cuts: list[Cut]) -> list[tuple[str, str]]:
             if not _is_ours(value) or name in own:
                 continue
             about = (inspect.getdoc(value) or "").splitlines()[0]
-            call = name + (str(inspect.signature(value)) if inspect.isfunction(value) else "")
-            found.setdefault(call, about)
+            found.setdefault(name + (_parameters(value) if inspect.isfunction(value) else ""), about)
     return [*sorted(found.items()), *_constants(cuts)]
 
 
+def _parameters(function: Callable[..., Any]) -> str:
+    """Return the parameters without their types, which take three lines and say little here."""
+    parameters = inspect.signature(function).parameters.values()
+    return str(inspect.Signature([each.replace(annotation=each.empty) for each in parameters]))
+
+
 def _constants(cuts: list[Cut]) -> Iterator[tuple[str, str]]:
-    """Yield the constants that the functions take from minidock's modules, in one entry."""
-    found = set()
+    """Yield the tables that the functions take from minidock's modules, and the constants in one entry."""
+    found, tables = set(), dict[str, str]()
     for one in cuts:
         scope: dict[str, Any] = {}
         exec("\n".join(one.imports), scope)
         for node in ast.walk(ast.parse(one.text)):
             name = ast.unparse(node) if isinstance(node, ast.Attribute | ast.Name) else ""
-            is_constant = name.rpartition(".")[2].isupper() and isinstance(_resolve(scope, name), int | str)
-            if is_constant and name.partition(".")[0] not in ("os", "signal", "fcntl", "errno"):
+            if not name.rpartition(".")[2].isupper() or name.partition(".")[0] in _STANDARD:
+                continue
+            value = _resolve(scope, name)
+            if isinstance(value, int | str):
                 found.add(name)
+            elif isinstance(value, dict):
+                key, entry = next(iter(value.items()))
+                tables[name] = f"a table of {', '.join(value)}; {name}[{key!r}] is {entry!r}"
+    yield from sorted(tables.items())
     if found:
         yield "constants", ", ".join(sorted(found))
 

@@ -124,10 +124,10 @@ def _run(piece: pieces.Piece, chapter: Chapter, body: Body, say: int, held: int)
 
 def describe(error: BaseException, path: str) -> dict[str, Any]:
     """Return an exception as data: with the last line of the learner's file that it came through."""
-    line, code = 0, ""
+    line, code, function = 0, "", ""
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename == path:
-            line, code = frame.lineno or 0, frame.line or ""
+            line, code, function = frame.lineno or 0, frame.line or "", frame.name
     if isinstance(error, SyntaxError):
         line = error.lineno or 0
     return {
@@ -138,4 +138,5 @@ def describe(error: BaseException, path: str) -> dict[str, Any]:
         "notes": list(getattr(error, "__notes__", [])),
         "line": line,
         "code": code,
+        "function": function,
     }

@@ -20,6 +20,16 @@ _HOST_FILES = mounts.MOUNT_ATTR_RDONLY | mounts.MOUNT_ATTR_NODEV
 _RECURSIVE_PRIVATE = mounts.MS_REC | mounts.MS_PRIVATE
 
 
+def is_own(target: str) -> bool:
+    """Tell whether a mount at `target` is the sandbox's own affair.
+
+    What the host has mounted deeper in its own directories may go at any time: whoever removes a directory
+    there takes away what is mounted on it here.
+    """
+    parts = target.strip("/").split("/")
+    return len(parts) == 1 or parts[0] in _OURS
+
+
 def build(scratch_size: int, cgroup: cgroups.Hierarchy | None = None) -> None:
     """Make this process's root the sandbox's; call it in fresh mount, pid, network, IPC and UTS namespaces.
 

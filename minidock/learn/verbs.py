@@ -15,21 +15,23 @@ from minidock.learn.folder import Folder
 from minidock.learn.piece import Piece
 
 WATCH_SECONDS = 0.3
+TITLE_WIDTH = 72
 
 
 def show_list(folder: Folder) -> int:
     """Print all sixteen chapters and how far the learner is."""
     written = {chapter.number: chapter for chapter in chapters.written()}
     print(f"Your folder: {folder.path}\n")
-    print("   0  The walk: fifteen minutes with the engine (chapters/00-the-walk/README.md)")
+    print(f"   0  The walk: fifteen minutes with the engine ({chapters.directory()}/00-the-walk/README.md)")
     for number in sorted(written | chapters.PLANNED.keys() if written else chapters.PLANNED):
         chapter = written.get(number)
         if chapter is None:
-            print(f"  {number:2}  {chapters.PLANNED[number]:60} not written yet")
+            print(f"  {number:2}  {chapters.PLANNED[number]:{TITLE_WIDTH}} not written yet")
             continue
         record = folder.record(chapter)
         state = "passed" if record.get("passed") else "started" if folder.has_started(chapter) else ""
-        print(f"  {number:2}  {chapter.title + ': ' + chapter.question:60} {state}".rstrip())
+        title = f"{chapter.title}: {chapter.question}"
+        print(f"  {number:2}  {title:{TITLE_WIDTH}} {state}".rstrip())
     return 0
 
 
@@ -142,7 +144,7 @@ def predict_chapter(folder: Folder, number: int) -> int:
     chapter = chapters.chapter(number)
     right = 0
     asked = predict.questions(chapter)
-    room = sandbox.Room(timeout=20)
+    room = sandbox.Room(timeout=30)
     with sandbox.limits(room) as group:
         for question in asked:
             print(f"\n{question.ask}")

@@ -1,7 +1,6 @@
 """Every console block of the pages is run as it stands, in the order of its page, on an engine of its own."""
 
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from docs.made import commands_2014, served, transcript
 from docs.made.transcript import Block
 from setup.stage import Stage
+from tests.pages import stage_for_pages
 from tests.transcript import Ids, agrees, run, typed
 
 PAGES = transcript.pages()
@@ -22,33 +22,20 @@ ALL_32 = frozenset(
 )
 
 
-@pytest.fixture(scope="session")
-def minidock(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return a `minidock` of this checkout."""
-    program = tmp_path_factory.mktemp("bin") / "minidock"
-    body = "import sys\nfrom minidock.cli.main import main\nsys.exit(main())\n"
-    program.write_text(f"#!{sys.executable} -I\n{body}")
-    program.chmod(0o755)
-    return str(program)
-
-
 @pytest.fixture(scope="module")
-def stage_of_commands(minidock: str, docker_clients: list[str]) -> Iterator[Stage]:
+def stage_of_commands(docker_clients: list[str]) -> Iterator[Stage]:
     """One engine for the examples of all commands: each removes what it made."""
     assert docker_clients, "./test unpacks a docker client"
-    with Stage(minidock, docker_clients[0]) as engine:
+    with stage_for_pages(docker_clients[0]) as engine:
         run("minidock run --rm hostbox true", engine.environment(), "/")
         yield engine
 
 
 @pytest.fixture
-def stage(minidock: str, docker_clients: list[str]) -> Iterator[Stage]:
-    """Start an engine of this checkout, in which `sudo` means nothing: the tests are root already."""
+def stage(docker_clients: list[str]) -> Iterator[Stage]:
+    """Start an engine for one page."""
     assert docker_clients, "./test unpacks a docker client"
-    with Stage(minidock, docker_clients[0]) as engine:
-        sudo = engine.directory / "bin" / "sudo"
-        sudo.write_text('#!/bin/sh\nexec "$@"\n')
-        sudo.chmod(0o755)
+    with stage_for_pages(docker_clients[0]) as engine:
         yield engine
 
 

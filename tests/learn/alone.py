@@ -1,4 +1,4 @@
-"""Things that need a process without threads: `python alone.py WHAT`, answering on stdout as JSON."""
+"""Things that need a process without threads: `-m tests.learn.alone WHAT`, answering on stdout as JSON."""
 
 import json
 import sys

@@ -19,7 +19,11 @@ HERE = Path(__file__).resolve().parent
 
 def alone(what: str) -> Any:
     answer = subprocess.run(
-        [sys.executable, str(HERE / "alone.py"), what], capture_output=True, text=True, check=False
+        [sys.executable, "-B", "-m", "tests.learn.alone", what],
+        cwd=HERE.parent.parent,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert answer.returncode == 0, answer.stderr
     return json.loads(answer.stdout)

@@ -14,6 +14,7 @@ import pytest
 
 from docs.made.transcript import steps
 from setup.stage import Stage
+from tests.pages import stage_for_pages
 from tests.transcript import agrees
 
 README = Path(__file__).parents[2] / "README.md"
@@ -26,17 +27,9 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory, docker_clients: list[str]) -> Iterator[Stage]:
-    """Start an engine of this checkout, and let `sudo` mean nothing: the tests are root already."""
+def stage(docker_clients: list[str]) -> Iterator[Stage]:
     assert docker_clients, "./test unpacks a docker client"
-    program = tmp_path_factory.mktemp("bin") / "minidock"
-    body = "import sys\nfrom minidock.cli.main import main\nsys.exit(main())\n"
-    program.write_text(f"#!{sys.executable} -I\n{body}")
-    program.chmod(0o755)
-    with Stage(str(program), docker_clients[0]) as engine:
-        sudo = engine.directory / "bin" / "sudo"
-        sudo.write_text('#!/bin/sh\nexec "$@"\n')
-        sudo.chmod(0o755)
+    with stage_for_pages(docker_clients[0]) as engine:
         yield engine
 
 
