@@ -96,7 +96,8 @@ def history(engine: Engine, reference: str) -> list[HistoryEntry]:
             size=size,
             comment=step.comment,
         )
-        found.insert(0, entry)
+        found.append(entry)
+    found.reverse()
     ancestor: Image | None = image
     for entry in found:
         if ancestor is None:

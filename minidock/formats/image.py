@@ -18,6 +18,8 @@ from minidock.errors import InvalidParameter, Unsupported
 from minidock.formats.digest import PATTERN
 
 DOCUMENT_SIZE_MAX = 4 << 20
+# Commas and brackets: in memory a short value takes a hundred times the bytes that it takes in the document.
+VALUES_MAX = 50_000
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -189,7 +191,7 @@ def parse_document(data: bytes, media_type: str = "") -> Manifest | Index:
 
     Raises InvalidParameter for anything ambiguous or malformed, Unsupported for schema 1.
     """
-    members = _decode(data, _Members, "manifest")
+    members = decode(data, _Members, "manifest")
     _refuse_repeated_keys(data)
     if members.fs_layers is not msgspec.UNSET or members.schema_version == 1:
         raise Unsupported(
@@ -206,8 +208,8 @@ def parse_document(data: bytes, media_type: str = "") -> Manifest | Index:
             f"manifest has media type {declared!r}, which contradicts {media_type or 'its content'!r}"
         )
     if has_manifests:
-        return msgspec.structs.replace(_decode(data, Index, "index"), media_type=declared)
-    manifest = msgspec.structs.replace(_decode(data, Manifest, "manifest"), media_type=declared)
+        return msgspec.structs.replace(decode(data, Index, "index"), media_type=declared)
+    manifest = msgspec.structs.replace(decode(data, Manifest, "manifest"), media_type=declared)
     if manifest.config.media_type not in CONFIG_TYPES:
         raise Unsupported(
             f"this is not a container image: its config is of type {manifest.config.media_type!r}"
@@ -236,13 +238,13 @@ def parse_index(data: bytes, media_type: str = "") -> Index:
 
 def pointers(data: bytes) -> list[Descriptor]:
     """Return all that an index or a manifest of any kind points to: only to know what belongs together."""
-    members = _decode(data, _Pointers, "document")
+    members = decode(data, _Pointers, "document")
     return [*members.manifests, *([members.config] if members.config else ()), *members.layers]
 
 
 def parse_config(data: bytes) -> ImageConfig:
     """Read an image config; its digest is not checked here."""
-    config = _decode(data, ImageConfig, "image config")
+    config = decode(data, ImageConfig, "image config")
     _refuse_repeated_keys(data)
     if config.rootfs.type != "layers":
         raise InvalidParameter(f"image config has an unknown rootfs type {config.rootfs.type!r}")
@@ -269,9 +271,12 @@ def encode(document: msgspec.Struct) -> bytes:
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
-def _decode(data: bytes, kind: type[Document], name: str) -> Document:
+def decode(data: bytes, kind: type[Document], name: str) -> Document:
+    """Read JSON that strangers wrote; InvalidParameter for what is not `kind`, or would fill our memory."""
     if len(data) > DOCUMENT_SIZE_MAX:
         raise InvalidParameter(f"{name} is larger than {DOCUMENT_SIZE_MAX} bytes")
+    if sum(data.count(mark) for mark in b",[{") > VALUES_MAX:
+        raise InvalidParameter(f"{name} has more than {VALUES_MAX} values")
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

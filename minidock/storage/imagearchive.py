@@ -25,6 +25,7 @@ from minidock.formats.image import (
     OCI_MANIFEST,
     Descriptor,
     Manifest,
+    decode,
     encode,
     parse_index,
     parse_manifest,
@@ -40,6 +41,7 @@ from minidock.storage.platforms import ATTESTATION, check, choose
 from minidock.storage.tarstream import TarReader
 
 MEMBERS_MAX = 20_000
+NAMES_MAX = 5_000
 LINKS_MAX = 8
 BLOB_PREFIX = "blobs/sha256/"
 LAYER_SUFFIXES = {PLAIN: "", GZIP: "+gzip", ZSTD: "+zstd"}
@@ -129,12 +131,8 @@ class ImageArchive:
     def _docker_items(self) -> list[DockerItem]:
         if "manifest.json" not in self._members:
             return []
-        try:
-            return msgspec.json.decode(
-                self._blobs.read(self._members["manifest.json"].digest), type=list[DockerItem]
-            )
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise InvalidParameter(f"invalid manifest.json in image archive: {error}") from None
+        data = self._blobs.read(self._members["manifest.json"].digest)
+        return decode(data, list[DockerItem], "manifest.json in image archive")
 
     def _docker_image(self, item: DockerItem) -> NewImage:
         """Make the manifest that Docker's list leaves out; the same archive always gives the same one."""
@@ -208,4 +206,6 @@ def _merged(images: Iterator[tuple[NewImage, Digest]]) -> list[NewImage]:
                 raise InvalidParameter(
                     f"ambiguous archive: two images are called {parse_reference(name).familiar}"
                 )
+        if len(owners) > NAMES_MAX:
+            raise InvalidParameter(f"image archive refused: it has more than {NAMES_MAX} names")
     return list(merged.values())

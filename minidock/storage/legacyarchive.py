@@ -16,12 +16,12 @@ import msgspec
 from minidock.errors import InvalidParameter
 from minidock.formats.digest import DiffID, Digest, HashingReader
 from minidock.formats.image import (
-    DOCUMENT_SIZE_MAX,
     OCI_CONFIG,
     OCI_LAYER,
     OCI_MANIFEST,
     Descriptor,
     Manifest,
+    decode,
     encode,
     host_platform,
     parse_config,
@@ -168,12 +168,7 @@ class LegacyArchive:
 
     def _document(self, name: str) -> dict[str, Any]:
         blob = self._member(name)
-        if blob.size > DOCUMENT_SIZE_MAX:
-            raise InvalidParameter(f"invalid image archive: {name} is too large")
-        try:
-            return msgspec.json.decode(self._blobs.read(blob.digest), type=dict[str, Any])
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise InvalidParameter(f"invalid {name} in image archive: {error}") from None
+        return decode(self._blobs.read(blob.digest), dict[str, Any], f"{name} in image archive")
 
     def _member(self, name: str) -> Blob:
         try:

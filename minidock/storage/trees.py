@@ -7,8 +7,10 @@ descriptors allow. unlinkat(2), openat(2) with O_NOFOLLOW.
 import os
 import secrets
 import stat
+from itertools import islice
 
 DEPTH_MAX = 64
+NAMES_AT_ONCE = 4096  # a directory of a million long names would fill our memory
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -34,19 +36,24 @@ def _empty_directory(directory: int, top: int, depth: int) -> bool:
     """Remove what is in `directory`; False if something was too deep and now lies in `top`, to be removed
     in another round."""
     complete = True
-    with os.scandir(directory) as entries:
-        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-    for name, is_directory in found:
-        if not is_directory:
-            os.unlink(name, dir_fd=directory)
-        elif depth == DEPTH_MAX:
-            os.rename(name, f".deep-{secrets.token_hex(8)}", src_dir_fd=directory, dst_dir_fd=top)
-            complete = False
-        else:
-            child = os.open(name, _OPEN_DIRECTORY, dir_fd=directory)
-            try:
-                complete = _empty_directory(child, top, depth + 1) and complete
-            finally:
-                os.close(child)
-            os.rmdir(name, dir_fd=directory)
+    while found := _some_of(directory):
+        for name, is_directory in found:
+            if not is_directory:
+                os.unlink(name, dir_fd=directory)
+            elif depth == DEPTH_MAX:
+                os.rename(name, f".deep-{secrets.token_hex(8)}", src_dir_fd=directory, dst_dir_fd=top)
+                complete = False
+            else:
+                child = os.open(name, _OPEN_DIRECTORY, dir_fd=directory)
+                try:
+                    complete = _empty_directory(child, top, depth + 1) and complete
+                finally:
+                    os.close(child)
+                os.rmdir(name, dir_fd=directory)
     return complete
+
+
+def _some_of(directory: int) -> list[tuple[str, bool]]:
+    """Return what is in a directory, and whether it is one; of very much only the beginning."""
+    with os.scandir(directory) as entries:
+        return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in islice(entries, NAMES_AT_ONCE)]

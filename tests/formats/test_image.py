@@ -1,6 +1,7 @@
 """Image documents: what two readers could understand in two ways is refused."""
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from minidock.formats.image import (
     OCI_INDEX,
     OCI_LAYER,
     OCI_MANIFEST,
+    VALUES_MAX,
     Descriptor,
     ExecutionConfig,
     ImageConfig,
@@ -195,3 +197,14 @@ def test_no_document_raises_anything_but_our_errors(value: object) -> None:
             parse(data)
         except MinidockError:
             pass
+
+
+@pytest.mark.parametrize("piece", [b"{},", b"[],", b"0,"])
+def test_a_document_of_very_many_small_values_is_refused_before_it_fills_the_memory(piece: bytes) -> None:
+    data = document(MANIFEST)[:-1] + b', "more": [' + piece * VALUES_MAX + b"0]}"
+    tracemalloc.start()
+    with pytest.raises(InvalidParameter, match="more than 50000 values"):
+        parse_manifest(data)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < len(data)

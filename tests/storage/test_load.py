@@ -327,6 +327,8 @@ LIES: dict[str, Callable[[Members], object]] = {
     "layer twice": lambda members: change_docker(members, Layers=["abc/layer.tar"] * 2),
     "another layer": lambda members: members.update({"abc/layer.tar": members["abc/layer.tar"] + bytes(512)}),
     "layer is no tar": lambda members: members.update({"abc/layer.tar": b"rubbish" * 200}),
+    "too many names": lambda members: change_docker(members, RepoTags=[f"a:{n}" for n in range(6000)]),
+    "too many values": lambda members: members.update({"manifest.json": b"[" + b"{}," * 100_000 + b"{}]"}),
     "bad name": lambda members: change_docker(members, RepoTags=["Bad Name"]),
     "wrong digest": lambda members: members.update({"blobs/sha256/" + "0" * 64: b"x"}),
     "name is no digest": lambda members: members.update({"blobs/sha256/xyz": b"x"}),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from minidock.storage import trees
 from minidock.storage.trees import remove_tree
 
 
@@ -52,3 +53,16 @@ def test_a_tree_deeper_than_any_stack_is_removed(tmp_path: Path) -> None:
     os.close(top)
     assert os.listdir(tmp_path) == ["f"]
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_directory_of_very_many_names_is_removed_some_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trees, "NAMES_AT_ONCE", 10)
+    for place in (tmp_path / "d", tmp_path / "d" / "sub"):
+        place.mkdir()
+        for number in range(35):
+            (place / f"{number}").touch()
+            (place / f"d{number}").mkdir()
+    remove_tree(str(tmp_path / "d"))
+    assert os.listdir(tmp_path) == []
