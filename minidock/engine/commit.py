@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from minidock.engine import lifecycle, merge, supervision, times
+from minidock.engine import images, lifecycle, merge, supervision, times
 from minidock.engine.containers import Container, find
 from minidock.engine.model import ContainerConfig, Healthcheck
 from minidock.errors import Conflict, InvalidParameter
@@ -72,6 +72,8 @@ def commit(engine: Engine, reference: str, wanted: Wanted) -> str:
         undo.callback(os.close, upper)
         tar = ChunkReader(pack(upper, ".", "", Manner(is_layer=True)))
         image = committing.commit(engine.images, container.record.image, tar, step)
+    if name:
+        images.publish(engine, image, "tag", name)
     attributes = container.attributes(comment=wanted.comment, imageID=image.id, imageRef=name)
     engine.events.publish("container", "commit", container.id, attributes)
     return image.id

@@ -55,7 +55,7 @@ def load(
     """
     for name in storage_load.load(engine.images, stream, progress):
         image = engine.images.resolve(name)
-        _publish(engine, image, "load", image.id)
+        publish(engine, image, "load", image.id)
         report(f"Loaded image ID: {name}\n" if name == image.id else f"Loaded image: {name}\n")
 
 
@@ -67,7 +67,7 @@ def save(engine: Engine, references: Sequence[str], sink: Writable) -> None:
         if reference in HOSTBOX_NAMES:
             resolve(engine, reference)
     for identifier in write_archive(engine.images, references, sink):
-        _publish(engine, engine.images.resolve(identifier), "save", identifier)
+        publish(engine, engine.images.resolve(identifier), "save", identifier)
 
 
 def import_root(
@@ -86,8 +86,8 @@ def import_root(
     config = apply_changes(ExecutionConfig(), changes)
     image = storage_load.import_root(engine.images, stream, reference, message or "Imported from -", config)
     for name in image.references if reference else ():
-        _publish(engine, image, "tag", name)
-    _publish(engine, image, "import", image.id)
+        publish(engine, image, "tag", name)
+    publish(engine, image, "import", image.id)
     return image.id
 
 
@@ -118,7 +118,7 @@ def tag(engine: Engine, reference: str, repository: str, tag: str = "") -> None:
     """Give the image one more name, moving the name if another image has it."""
     image = resolve(engine, reference)
     name = engine.images.tag(image.id, _reference(repository, tag))
-    _publish(engine, image, "tag", name)
+    publish(engine, image, "tag", name)
 
 
 def remove(engine: Engine, reference: str, force: bool = False, prune: bool = True) -> list[Deletion]:
@@ -216,7 +216,7 @@ def _other_names_stay(engine: Engine, identifier: str, records: list[Deletion]) 
 def _untag(engine: Engine, image: Image, names: Iterable[str], records: list[Deletion]) -> None:
     for name in names:
         records.append(Deletion(untagged=name))
-        _publish(engine, image, "untag", image.id)
+        publish(engine, image, "untag", image.id)
 
 
 def _users(engine: Engine, image: Image) -> Iterator[Container]:
@@ -249,6 +249,7 @@ def _reference(repository: str, tag: str) -> str:
     return f"{repository}:{tag}" if tag else repository
 
 
-def _publish(engine: Engine, image: Image, action: str, name: str) -> None:
+def publish(engine: Engine, image: Image, action: str, name: str) -> None:
+    """Tell that something happened to an image; `name` is what it was called."""
     labels = image.config.execution.labels or {}
     engine.events.publish("image", action, image.id, {**labels, "name": name})

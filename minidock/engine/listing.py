@@ -6,6 +6,7 @@ fit. Source: Docker Engine API v1.50, GET /containers/json.
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -64,11 +65,13 @@ def summaries(
     show_all = show_all or limit > 0 or "status" in wanted
     linked = links.names(engine)
     found: list[ContainerSummary] = []
+    meaning = functools.cache(functools.partial(_meaning, engine))  # asked once for a thousand containers
     for container in newest_first(engine):
         if 0 < limit <= len(found):
             break
         if (show_all or container.is_up) and all(test(container) for test in tests):
-            found.append(_summary(engine, container, size, linked.get(container.id, [])))
+            names = linked.get(container.id, [])
+            found.append(_summary(engine, container, size, names, _image_name(container, meaning)))
     return found
 
 
@@ -95,13 +98,15 @@ def status_words(state: RunState, now: float, health: str = "") -> str:
     return {"created": "Created", "dead": "Dead"}.get(state.status, "Removal In Progress")
 
 
-def _summary(engine: Engine, container: Container, size: bool, linked: list[str]) -> ContainerSummary:
+def _summary(
+    engine: Engine, container: Container, size: bool, linked: list[str], image: str
+) -> ContainerSummary:
     record = container.record
     size_rw, size_root = inspection.sizes(engine, container) if size else (None, None)
     return ContainerSummary(
         id=record.id,
         names=sorted([f"/{record.name}", *linked]),
-        image=_image_name(engine, container),
+        image=image,
         image_id=record.image,
         command=" ".join(_quoted(word) for word in (record.path, *record.args)),
         created=times.to_ns(record.created) // 1_000_000_000,
@@ -119,15 +124,18 @@ def _summary(engine: Engine, container: Container, size: bool, linked: list[str]
     )
 
 
-def _image_name(engine: Engine, container: Container) -> str:
+def _image_name(container: Container, meaning: Callable[[str], str]) -> str:
     """Return the name it was created by while that still means the same image, else the image's id."""
     record = container.record
+    return record.image_name if meaning(record.image_name) == record.image else record.image
+
+
+def _meaning(engine: Engine, image_name: str) -> str:
+    """Return the id of the image that a name means now, "" for none."""
     try:
-        if engine.images.resolve(record.image_name).id == record.image:
-            return record.image_name
+        return engine.images.resolve(image_name).id
     except MinidockError:
-        pass
-    return record.image
+        return ""
 
 
 def _health(container: Container) -> str:

@@ -93,6 +93,7 @@ def prune(engine: Engine, filters: Filters) -> list[str]:
         if not kept:
             remove(engine, record.id)
             removed.append(record.name)
+    engine.events.publish("network", "prune", "", {"reclaimed": "0"})
     return removed
 
 

@@ -90,9 +90,8 @@ class ImageStore:
         self.layers = LayerStore(paths, self._pins)
         self._records: dict[str, _Record] = {}
         self._names: dict[str, str] = {}  # full reference -> image ID
-        self._unreadable = (
-            Catalogue()
-        )  # stays in the index, and as long as it does, no blob that may be its is swept
+        # What cannot be read stays in the index; as long as it does, no blob that may be its is swept.
+        self._unreadable = Catalogue()
         self._open()
 
     def images(self) -> list[Image]:
@@ -114,7 +113,7 @@ class ImageStore:
     def has_children(self, image_id: str) -> bool:
         """Tell whether another image was made from this one."""
         with self._pins.lock:
-            return any(record.parent == image_id for record in self._records.values())
+            return any(self._parent(record) == image_id for record in self._records.values())
 
     def resolve(self, reference: str) -> Image:
         """Return the image that a user means: name, name:tag, name@digest, ID, or the beginning of an ID, in
@@ -235,14 +234,8 @@ class ImageStore:
     def index(self, manifest: Descriptor) -> tuple[Descriptor, frozenset[Digest]] | None:
         """Return the index that a manifest came in, and the digests of all that belongs to it."""
         with self._pins.lock:
-            return next(
-                (
-                    record.indexes[manifest.digest]
-                    for record in self._records.values()
-                    if manifest.digest in record.indexes
-                ),
-                None,
-            )
+            found = [record.indexes.get(manifest.digest) for record in self._records.values()]
+        return next(filter(None, found), None)
 
     def _admit(self, new: NewImage) -> str:
         """Put an image into memory; NotFound if something that it needs is not in the store."""
@@ -276,12 +269,20 @@ class ImageStore:
             digests=tuple(sorted(each.familiar for each in familiar if each.digest)),
             size=sum(self.layers.layer(identifier).size for identifier in record.chain_ids),
             created=record.config.created or "",
-            parent=record.parent if record.parent in self._records else "",
+            parent=self._parent(record),
             chain_ids=record.chain_ids,
             architecture=record.config.architecture,
             os=record.config.os,
             old_id=record.old_id,
         )
+
+    def _parent(self, record: _Record) -> str:
+        """Return the parent if it is here and can be one: an archive may claim anything, even a circle."""
+        parent = self._records.get(record.parent)
+        if parent is None or record.chain_ids[: len(parent.chain_ids)] != parent.chain_ids:
+            return ""
+        steps, of_parent = record.config.history or (), parent.config.history or ()
+        return record.parent if len(of_parent) < len(steps) else ""
 
     def _name(self, image_id: str, reference: Reference) -> str:
         with self._pins.lock:
@@ -324,13 +325,9 @@ class ImageStore:
     def _write(self) -> None:
         first = {image_id: record.manifests[0][0].digest for image_id, record in self._records.items()}
         manifests = [descriptor for record in self._records.values() for descriptor, _ in record.manifests]
-        parents = {
-            first[image_id]: record.parent for image_id, record in self._records.items() if record.parent
-        }
+        parents = {first[key]: record.parent for key, record in self._records.items() if record.parent}
         names = {name: first[image_id] for name, image_id in self._names.items()}
-        old_ids = {
-            first[image_id]: record.old_id for image_id, record in self._records.items() if record.old_id
-        }
+        old_ids = {first[key]: record.old_id for key, record in self._records.items() if record.old_id}
         indexes = {
             digest: index
             for record in self._records.values()

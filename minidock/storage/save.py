@@ -66,6 +66,7 @@ def save(store: ImageStore, references: Iterable[str], sink: Writable) -> list[s
                     "Config": _member(manifest.config.digest),
                     "RepoTags": [tag.familiar for tag in tags] or None,
                     "Layers": [_member(layer.digest) for layer in manifest.layers],
+                    **({"Parent": parent} if (parent := store.image(image_id).parent) in names else {}),
                 }
             )
         _write(store, sink, sorted(needed), descriptors, items, _repositories(names))

@@ -148,3 +148,16 @@ def test_bad_event_queries_are_refused(client: Client, query: str, refusals: tup
 
 def test_events_that_are_over_end_at_once(client: Client) -> None:
     assert client.get("/events?since=1&until=2").body == b""
+
+
+@pytest.mark.parametrize("kind", ["container", "network", "volume", "image", "builder"])
+def test_every_prune_is_told(client: Client, kind: str) -> None:
+    """What it removes is nobody's: the label is of this test alone."""
+    since = time.time()
+    path = "/build/prune" if kind == "builder" else f"/{kind}s/prune"
+    filters = f'?filters={{"label":["{secrets.token_hex(8)}"]}}' if kind != "builder" else ""
+    assert client.post(f"{path}{filters}").status == 200
+    told = client.get(
+        f'/events?since={since:.9f}&until={time.time():.9f}&filters={{"event":["prune"]}}'
+    ).lines
+    assert (kind, "0") in [(event["Type"], event["Actor"]["Attributes"]["reclaimed"]) for event in told]

@@ -238,7 +238,10 @@ def test_commit_makes_an_image_that_has_the_changes(bench: Bench, container: str
         repository="committed", author="me", comment="why", changes=["ENV A=1", 'CMD ["cat", "/d/file"]']
     )
     before = bench.engine.containers[container].status
-    image = bench.engine.images.resolve(commit.commit(bench.engine, container, wanted))
+    with bench.engine.events.subscribe(filters={"event": ["tag", "commit"]}) as listener:
+        image = bench.engine.images.resolve(commit.commit(bench.engine, container, wanted))
+        told = [(event.type, event.action) for event in listener.take()]
+    assert told == [("image", "tag"), ("container", "commit")]
     assert bench.engine.containers[container].status == before
     assert image.references == ("committed:latest",)
     assert image.parent == bench.engine.containers[container].record.image

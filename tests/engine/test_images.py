@@ -164,6 +164,14 @@ def test_a_parent_goes_with_its_last_child_unless_it_shall_stay(
     assert {parent, child} <= set(deleted)
 
 
+def test_saved_together_parent_and_child_are_loaded_as_such(bench: Bench, family: tuple[str, str]) -> None:
+    saved = io.BytesIO()
+    images.save(bench.engine, ["family:child", family[0]], saved)
+    images.remove(bench.engine, "family:child")
+    images.load(bench.engine, io.BytesIO(saved.getvalue()), lambda line: None)
+    assert bench.engine.images.resolve("family:child").parent == family[0]
+
+
 def test_the_history_names_the_parents_that_are_known(bench: Bench, family: tuple[str, str]) -> None:
     parent, child = family
     steps = image_views.history(bench.engine, "family:child")

@@ -161,3 +161,14 @@ def test_the_same_moment_orders_by_creation(bench: Bench, family: dict[str, str]
     assert containers.find(bench.engine, "alive").record.created < time.strftime(
         "%Y-%m-%dT%H:%M:%SZZ", time.gmtime()
     )
+
+
+def test_a_listing_looks_up_each_image_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {bench.create("true") for _ in range(5)}
+    asked = []
+    resolve = bench.engine.images.resolve
+    monkeypatch.setattr(bench.engine.images, "resolve", lambda name: asked.append(name) or resolve(name))
+    found = listing.summaries(bench.engine, show_all=True)
+    assert made <= {line.id for line in found}
+    assert {line.image for line in found} == {"hostbox"}
+    assert asked == ["hostbox"]

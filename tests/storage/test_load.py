@@ -381,6 +381,21 @@ def test_two_descriptions_must_mean_the_same(
     assert_empty(store, paths)
 
 
+def test_images_that_claim_to_be_each_others_parent_are_nobodys(
+    store: ImageStore, docker: Members, pack: Callable[[Members], bytes], layer: bytes
+) -> None:
+    [item] = json.loads(docker["manifest.json"])
+    other = config_of(layer, cmd="other")
+    docker["other.json"] = other
+    first, second = digest_of(config_of(layer)), digest_of(other)
+    docker["manifest.json"] = json.dumps(
+        [{**item, "Parent": second}, {**item, "Config": "other.json", "RepoTags": ["b:1"], "Parent": first}]
+    ).encode()
+    load(store, Pipe(pack(docker)))
+    assert [image.parent for image in store.images()] == ["", ""]
+    assert not store.has_children(first)
+
+
 def test_one_name_cannot_mean_two_images(
     store: ImageStore, docker: Members, pack: Callable[[Members], bytes], layer: bytes
 ) -> None:
