@@ -9,11 +9,13 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from minidock.kernel import cgroups, libc, mounts, namespaces
+from minidock.kernel import cgroups, libc, mounts, namespaces, nftables
+from minidock.paths import DEFAULT_DATA_ROOT
 
 GOOD, NOTE, BAD = "ok", "note", "BAD"
 _NEEDED_CALLS = (
@@ -27,6 +29,13 @@ _NEEDED_CALLS = (
     "mount_setattr",
 )
 _NO_SUCH_DESCRIPTOR = -1
+_NEW = (
+    namespaces.CLONE_NEWNS
+    | namespaces.CLONE_NEWPID
+    | namespaces.CLONE_NEWNET
+    | namespaces.CLONE_NEWUTS
+    | namespaces.CLONE_NEWIPC
+)
 _CONTROLLERS = ("memory", "cpu", "pids", "devices", "freezer", "cpuset", "blkio")
 
 
@@ -126,6 +135,25 @@ def _surroundings() -> Iterator[Finding]:
         yield Finding(GOOD, "machine", kind)
 
 
+def _refused(attempt: Callable[[], object], flags: int = 0) -> str:
+    """Return why `attempt` is impossible here, "" when it is not; in a child, in new namespaces (`flags`)."""
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            namespaces.unshare(flags)
+            attempt()
+        except Exception as error:
+            os.write(writing, (str(error) or type(error).__name__).encode()[:4096])
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as words:
+        reason = words.read().decode(errors="replace")
+    os.waitpid(pid, 0)
+    return reason
+
+
 def _namespaces() -> Iterator[Finding]:
     missing = [
         name for name, kind in namespaces.NAMES.items() if not os.path.exists(f"/proc/self/ns/{kind.file}")
@@ -137,6 +165,16 @@ def _namespaces() -> Iterator[Finding]:
         f"missing: {', '.join(missing)}" if missing else ", ".join(namespaces.NAMES),
         "use a kernel with CONFIG_NAMESPACES and all its kinds" if missing else "",
     )
+    if os.geteuid() == 0:
+        reason = _refused(lambda: None, _NEW)
+        yield Finding(
+            BAD if reason else GOOD,
+            "new namespaces",
+            reason or "made: mount, pid, network, uts, ipc",
+            "look at /proc/sys/user/max_*_namespaces; in a container, run it with --privileged"
+            if reason
+            else "",
+        )
 
 
 def _cgroups() -> Iterator[Finding]:
@@ -168,6 +206,32 @@ def _overlay() -> Iterator[Finding]:
         "in /proc/filesystems" if there else "not in /proc/filesystems",
         "" if there else "modprobe overlay",
     )
+    if os.geteuid() == 0:
+        place = next(
+            path
+            for path in (DEFAULT_DATA_ROOT, os.path.dirname(DEFAULT_DATA_ROOT), "/")
+            if os.path.isdir(path)
+        )
+        with tempfile.TemporaryDirectory(prefix=".minidock-doctor-", dir=place) as directory:
+            reason = _refused(lambda: _mount_overlay(directory), namespaces.CLONE_NEWNS)
+        yield Finding(
+            BAD if reason else GOOD,
+            "layers",
+            f"{place}: {reason or 'an overlay can be mounted there'}",
+            f"keep them on ext4 or xfs: minidock daemon --data-root DIR (default {DEFAULT_DATA_ROOT})"
+            if reason
+            else "",
+        )
+
+
+def _mount_overlay(directory: str) -> None:
+    names = {"lowerdir": "below", "upperdir": "above", "workdir": "work"}
+    for name in names.values():
+        os.mkdir(f"{directory}/{name}")
+    os.chdir(directory)
+    options = ",".join(f"{option}={name}" for option, name in names.items())
+    mounts.mount(None, "/", None, mounts.MS_REC | mounts.MS_PRIVATE)
+    mounts.mount("overlay", "above", "overlay", 0, options)
 
 
 def _mounts() -> Iterator[Finding]:
@@ -189,6 +253,17 @@ def _libraries() -> Iterator[Finding]:
             f"lib{name}",
             found or f"not found: {why}",
             "" if found else f"apt-get install {package}",
+        )
+    if os.geteuid() == 0 and ctypes.util.find_library("nftables"):
+        rules = "table inet doctor {\nchain c {\ntype nat hook prerouting priority -100\n}\n}\n"
+        reason = _refused(lambda: nftables.Nftables().run(rules), namespaces.CLONE_NEWNET)
+        yield Finding(
+            BAD if reason else GOOD,
+            "nftables",
+            reason or "a table with NAT can be made",
+            "modprobe nf_tables nft_nat, or a kernel with CONFIG_NF_TABLES_INET and CONFIG_NFT_NAT"
+            if reason
+            else "",
         )
 
 

@@ -211,5 +211,20 @@ def test_a_file_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
 def test_the_doctor_finds_this_machine_fit() -> None:
     answer = subprocess.run([*MINIDOCK, "doctor"], capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stdout
-    for subject in ("kernel", "cgroups", "overlayfs", "namespaces", "libnftables", "python", "mount tree"):
+    for subject in (
+        *("kernel", "cgroups", "overlayfs", "namespaces", "new namespaces", "layers", "libnftables"),
+        *("nftables", "python", "machine", "mount tree"),
+    ):
         assert f" {subject} " in answer.stdout
+
+
+def test_the_doctor_finds_what_is_missing_and_says_how_to_mend_it() -> None:
+    """A user namespace of one's own is a machine that can be spoiled: no network namespaces here."""
+    spoiled = 'echo 0 > /proc/sys/user/max_net_namespaces; exec "$@"'
+    command = ["unshare", "--user", "--map-root-user", "sh", "-c", spoiled, "sh", *MINIDOCK, "doctor"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 1, answer.stdout + answer.stderr
+    assert "BAD   new namespaces" in answer.stdout
+    assert "-> look at /proc/sys/user/max_*_namespaces" in answer.stdout
+    assert "BAD   nftables" in answer.stdout
+    assert " to mend before minidock can run" in answer.stdout
