@@ -19,7 +19,7 @@ CLOCK = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z?"
 SIZE = r"\b\d+(?:\.\d+)?\s?[kMG]?B\b"
 # Where only the digits vary: namespaces, mounts, pipes, how long and how often, Python's version.
 KERNEL_DIGITS = r":\[\d+\]|\b(?:shared|master):\d+|\bmount \d+ on \d+|/proc/\d+"
-DIGITS = rf"{KERNEL_DIGITS}|\(\d+\.\d s\)|\bran \d+ times|\bpython3\.\d+"
+DIGITS = rf"{KERNEL_DIGITS}|\(\d+\.\d s\)|\b\d+\.\d+ ms|\bran \d+ times|\bpython3\.\d+"
 VARYING = re.compile(
     f"(?P<id>{ID})|(?P<span>{SPAN})|(?P<clock>{CLOCK})|(?P<size>{SIZE})|(?P<digits>{DIGITS})"
 )

@@ -16,6 +16,7 @@ from docs.made import source
 CHAPTERS = source.CHECKOUT / "chapters"
 TARGET = source.CHECKOUT / "docs" / "learn" / "_chapters"
 LINK = re.compile(r"(?<!\!)\[([^\]]*)\]\(([^)\s]+)\)")
+FUNCTION = re.compile(r"`(minidock(?:\.\w+)+:\w+)`")
 log = logging.getLogger(__name__)
 
 
@@ -39,8 +40,9 @@ def write_pages(_app: Sphinx) -> None:
 
 
 def page(directory: Path) -> str:
-    """Return a chapter's page with its links rewritten."""
+    """Return a chapter's page with its links rewritten, and functions that it names made links."""
     text = (directory / "README.md").read_text(encoding="utf-8")
+    text = FUNCTION.sub(r"{fn}`\1`", text)
     return LINK.sub(lambda found: _rewritten(directory, found[1], found[2]), text)
 
 

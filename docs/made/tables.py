@@ -7,7 +7,7 @@ from collections.abc import Callable
 from docs.made import commands_2014, figures, served, source
 from docs.made.chapters import CHAPTERS, readable
 from minidock.cli.commands import GROUPS, HIDDEN, VERBS
-from minidock.learn.chapters import PLANNED
+from minidock.learn.chapters import PLANNED, written
 
 BUDGET = 3000
 REASONS = {
@@ -57,11 +57,14 @@ def chapters() -> str:
     """Return the seventeen chapters, with links to those that are written."""
     pages = {int(directory.name[:2]): directory for directory in readable()}
     begun = {int(path.name[:2]): path for path in sorted(CHAPTERS.glob("[0-9]*")) if path.is_dir()}
-    rows = ["| | chapter | |", "|---|---|---|"]
+    asked = {chapter.number: chapter.question for chapter in written()}
+    rows = ["| | chapter | its question |", "|---|---|---|"]
     for number in sorted(PLANNED.keys() | begun.keys()):
         if number in pages:
             title = pages[number].joinpath("README.md").read_text().splitlines()[0].lstrip("# 0123456789.")
-            rows.append(f"| {number} | [{title}](_chapters/{pages[number].name}.md) | |")
+            rows.append(
+                f"| {number} | [{title}](_chapters/{pages[number].name}.md) | {asked.get(number, '')} |"
+            )
         else:
             title = PLANNED.get(number) or begun[number].name[3:].replace("-", " ")
             rows.append(f"| {number} | {title} | not written yet |")

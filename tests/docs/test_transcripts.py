@@ -1,6 +1,8 @@
 """Every console block of the pages is run as it stands, in the order of its page, on an engine of its own."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +68,15 @@ def perform(blocks: list[Block], stage: Stage, directory: Path) -> int:
 def test_a_page_shows_what_really_happens(page: Path, stage: Stage, tmp_path: Path) -> None:
     blocks = transcript.blocks(page)
     assert perform(blocks, stage, tmp_path) or all(block.missing for block in blocks)
+
+
+def test_the_example_for_docker_py_runs(stage: Stage) -> None:
+    page = (transcript.DOCS / "howto" / "clients.md").read_text()
+    example = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[0]
+    answer = subprocess.run(
+        [sys.executable, "-c", example], env=stage.environment(), capture_output=True, text=True, check=False
+    )
+    assert answer.stdout == "b'hello\\n'\n", answer.stderr
 
 
 @pytest.mark.parametrize("command", commands_2014.load(), ids=lambda command: command.name)
