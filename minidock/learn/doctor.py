@@ -140,18 +140,20 @@ def _refused(attempt: Callable[[], object], flags: int = 0) -> str:
     reading, writing = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
+        code = 1
         try:
             namespaces.unshare(flags)
             attempt()
-        except Exception as error:
-            os.write(writing, (str(error) or type(error).__name__).encode()[:4096])
+            code = 0
+        except OSError as error:
+            os.write(writing, str(error).encode()[:4096])
         finally:
-            os._exit(0)
+            os._exit(code)
     os.close(writing)
     with open(reading, "rb") as words:
         reason = words.read().decode(errors="replace")
-    os.waitpid(pid, 0)
-    return reason
+    status = os.waitpid(pid, 0)[1]
+    return reason or (f"the attempt ended with status {status}" if status else "")
 
 
 def _namespaces() -> Iterator[Finding]:
