@@ -14,7 +14,7 @@ from collections.abc import Callable
 import pytest
 
 from tests import seed
-from tests.api.conftest import Client, Daemon
+from tests.api.conftest import Client, Daemon, busybox_tar
 
 StartDaemon = Callable[..., Daemon]
 LONGEST = 0.5  # seconds until the kill: about as long as the work takes
@@ -88,6 +88,35 @@ def test_a_kill_during_removals_takes_whole_images_only(new_daemon: StartDaemon,
         left = check_whole(daemon)
         gone = sorted(WHOLE - left)
         assert gone == sorted(WHOLE)[: len(gone)]
+
+
+@pytest.mark.soak(200)
+def test_a_kill_during_commits_leaves_whole_images_only(new_daemon: StartDaemon, rounds: int) -> None:
+    daemon = new_daemon("killed-commit")
+    client = daemon.client()
+    client.post("/images/create?fromSrc=-&repo=base", busybox_tar())
+    body = {"Image": "base", "Cmd": ["sh"], "HostConfig": {"NetworkMode": "none"}}
+    container = client.post("/containers/create?name=changed", body).json["Id"]
+    change = io.BytesIO()
+    with tarfile.open(fileobj=change, mode="w") as archive:
+        for number in range(200):
+            archive.addfile(tarfile.TarInfo(f"d{number % 7}/{number}"))
+    assert client.request("PUT", f"/containers/{container}/archive?path=/", change.getvalue()).status == 200
+
+    def commit_often(client: Client) -> None:
+        for number in range(1000):
+            client.post(f"/commit?container=changed&repo=made&tag={number}", {})
+
+    for turn in range(rounds // 2):
+        kill_during(daemon, commit_often, random.Random(turn).uniform(0, LONGEST))
+        daemon = new_daemon("killed-commit")
+        client = daemon.client()
+        made = check_whole(daemon) - {"base:latest"}
+        assert made == {f"made:{number}" for number in range(len(made))}
+        assert {"Path": "/d0", "Kind": 1} in client.get(f"/containers/{container}/changes").json
+        for name in made:
+            assert client.delete(f"/images/{name}").status == 200
+    assert client.post("/commit?container=changed&repo=made&tag=last", {}).status == 201
 
 
 def test_nothing_of_the_page_is_lost_by_a_restart(new_daemon: StartDaemon) -> None:
