@@ -8,6 +8,7 @@ merely wraps. RFC 9112; Docker's hijacking is described in its API under "Attach
 from __future__ import annotations
 
 import _socket
+import os
 
 from minidock.cli.failure import CannotConnect, Failure
 
@@ -168,6 +169,8 @@ def _endpoint(scheme: str, address: str, host: str) -> tuple[int, str | tuple[st
         raise Failure(
             f"Failed to initialize: unable to resolve docker endpoint: invalid bind address format: {host}"
         )
+    if os.environ.get("DOCKER_TLS_VERIFY"):
+        raise Failure("minidock's own command line speaks no TLS: ask this engine with docker's")
     name, _, port = address.rstrip("/").rpartition(":")
     if not name or "]" in port:
         name, port = address, "2375"

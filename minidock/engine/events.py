@@ -161,7 +161,7 @@ def _passes(event: Event, name: str, values: Sequence[str]) -> bool:
     if name != event.type:
         return False
     names = (event.actor.id, attributes.get("name", ""))
-    return any(value in names or (value and event.actor.id.startswith(value)) for value in values)
+    return any(one.startswith(value) for value in values for one in names)
 
 
 def _names_image(event: Event, values: Iterable[str]) -> bool:

@@ -195,11 +195,36 @@ def _signal(engine: Engine, container: Container, number: int) -> None:
 
 
 def _require_end(waiter: waiting.Waiter, container: Container) -> None:
-    if not waiter.wait(KILL_PATIENCE):
-        raise MinidockError(
-            f"cannot stop container: {container.name}: "
-            "tried to kill container, but did not receive an exit event"
-        )
+    """Wait for the end of a killed program; a shim that does not tell of it (it is stopped) goes too.
+
+    Without its shim the supervisor settles the container.
+    """
+    if waiter.wait(KILL_PATIENCE):
+        return
+    shim = container.shim
+    if shim is not None and _is_dead(container):
+        with contextlib.suppress(OSError):
+            process.pidfd_send_signal(shim.pidfd, standard.SIGKILL)
+        if waiter.wait(KILL_PATIENCE):
+            return
+    raise MinidockError(
+        f"cannot stop container: {container.name}: tried to kill container, but did not receive an exit event"
+    )
+
+
+def _is_dead(container: Container) -> bool:
+    """Tell whether init has ended; nobody may have reaped it yet."""
+    try:
+        descriptor = process.pidfd_open(container.state.pid)
+    except OSError:
+        return True
+    try:
+        is_other = process.start_time(container.state.pid) != container.state.start_time
+        return is_other or process.has_exited(descriptor)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
 
 
 def _cgroup_step(container: Container, verb: str, step: Callable[[], None]) -> None:

@@ -179,21 +179,20 @@ class Reader:
         self._queue = self._open_all()
 
     def read_new(self) -> Iterator[Record]:
-        """Yield the records written since the last call."""
+        """Yield the records that are there now and have not been yielded yet.
+
+        What is written meanwhile waits for the next call: a program may write faster than anybody reads.
+        """
+        self._queue += self._open_after(self._queue[-1]) if self._queue else self._open_all()
         if not self._queue:
-            self._queue = self._open_all()  # there was no log yet
-        while self._queue:
-            descriptor = self._queue[0]
-            yield from self._read_file(descriptor)
-            if len(self._queue) == 1 and not self._has_successor(descriptor):
-                return
-            yield from self._read_file(descriptor)  # what came between the last read and the rotation
-            if len(self._queue) == 1:
-                self._queue += self._open_after(descriptor)
-            if len(self._queue) == 1:
-                return  # the next rotation is under way
+            return
+        youngest = self._queue[-1]
+        size = os.fstat(youngest).st_size
+        while len(self._queue) > 1:  # what has a successor is complete
+            yield from self._read_file(self._queue[0])
             self._rest = b""  # a line that was cut off by the end of its file
             os.close(self._queue.pop(0))
+        yield from self._read_file(youngest, size - os.lseek(youngest, 0, os.SEEK_CUR))
 
     def read_until(self, position: Position) -> Iterator[Record]:
         """Yield the records up to `position`, from where the last call stopped."""
@@ -252,12 +251,6 @@ class Reader:
                 del found[seen[0] :]
             found.append(descriptor)
         return found[::-1]
-
-    def _has_successor(self, descriptor: int) -> bool:
-        try:
-            return not os.path.samestat(os.stat(self._path), os.fstat(descriptor))
-        except FileNotFoundError:
-            return False  # in the middle of a rotation: the next call sees the new file
 
     def _open_after(self, descriptor: int) -> list[int]:
         """Open the files younger than `descriptor`'s, oldest first; all of them if it was rotated away."""

@@ -56,6 +56,7 @@ def test_a_listener_that_does_not_read_is_cut_off_and_the_others_are_not() -> No
         ({"event": ["die"]}, False),
         ({"container": ["web"]}, True),
         ({"container": ["111"]}, True),
+        ({"container": ["we"]}, True),
         ({"container": ["db"]}, False),
         ({"image": ["busybox"]}, True),
         ({"image": ["busybox:latest"]}, True),

@@ -11,6 +11,7 @@ import pytest
 from minidock.engine import containers, creation, inspection, lifecycle, waiting
 from minidock.engine.model import ContainerConfig, HostConfig, NetworkingConfig
 from minidock.errors import Conflict, InvalidParameter, NotFound, NotModified, StartFailed
+from minidock.kernel import process
 from tests.engine.conftest import Bench
 
 TRAP = "trap 'echo got it; exit 7' TERM; echo ready; while :; do sleep 0.05; done"
@@ -357,3 +358,17 @@ def test_a_renamed_container_keeps_its_new_name_only(bench: Bench) -> None:
     with pytest.raises(Conflict):
         containers.rename(bench.engine, "new-name", "old-name")
     assert containers.find(bench.engine, identifier).name == "new-name"
+
+
+def test_a_stopped_shim_keeps_nobody_from_removing_its_container(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "KILL_PATIENCE", 1.0)
+    identifier = bench.start("sleep", "1000")
+    container = containers.find(bench.engine, identifier)
+    assert container.shim is not None
+    process.pidfd_send_signal(container.shim.pidfd, signal.SIGSTOP)
+    lifecycle.stop(bench.engine, identifier, 0)
+    assert inspection.inspect(bench.engine, identifier).state.exit_code == 137
+    lifecycle.remove(bench.engine, identifier)
+    assert identifier not in bench.engine.containers

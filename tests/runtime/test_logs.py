@@ -141,6 +141,22 @@ def test_a_reader_goes_on_where_it_stopped(tmp_path: Path) -> None:
     writer.close()
 
 
+def test_a_reading_ends_however_fast_the_log_grows(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    writer = Writer(str(path), 1000, 3)
+    writer.write("stdout", b"line\n" * 20)
+    reader = Reader(str(path))
+    for _ in range(3):
+        found = 0
+        for _record in reader.read_new():
+            found += 1
+            writer.write("stdout", b"more\n")
+            assert found < 100
+        assert found > 0
+    reader.close()
+    writer.close()
+
+
 def test_a_reader_may_come_before_the_log(tmp_path: Path) -> None:
     reader = Reader(str(tmp_path / "log"))
     assert list(reader.read_new()) == []
