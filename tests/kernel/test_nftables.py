@@ -69,7 +69,8 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         Nftables()
 
 
-def test_the_connections_of_an_address_are_forgotten(nft: Nftables) -> None:
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_the_connections_of_an_address_are_forgotten(nft: Nftables, one_by_one: bool) -> None:
     nft.run("table inet probe { chain c { type filter hook output priority 0; ct state new accept\n }\n }\n")
     from minidock.network.namespaces import bring_loopback_up
 
@@ -89,8 +90,8 @@ def test_the_connections_of_an_address_are_forgotten(nft: Nftables) -> None:
     if not os.path.exists("/proc/thread-self/net/nf_conntrack"):
         pytest.skip("this kernel does not list connections in /proc")
     assert "src=127.0.0.4" in entries()
-    conntrack.forget("127.0.0.4")
+    conntrack.forget("127.0.0.4", one_by_one)
     assert "src=127.0.0.4" not in entries()
     assert "dst=127.0.0.2" in entries()
-    conntrack.forget("127.0.0.3")
+    conntrack.forget("127.0.0.3", one_by_one)
     assert "dst=127.0.0.3" not in entries()
