@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 TIME_SCALE = float(os.environ.get("MINIDOCK_TIME_SCALE", "1"))  # an emulated machine is slower
@@ -19,6 +20,8 @@ ON_REQUEST = {"oracle": "--oracles", "fresh_machine": "--fresh-machine", "vm": "
 DEFAULT_ROUNDS = 10
 # Seconds for one stress test, a hundred times as long with --soak; other tests: pyproject.toml.
 STRESS_TIMEOUT = 600
+# A property is asked for more examples as a stress test is repeated, up to what hypothesis itself asks for.
+EXAMPLES_A_ROUND, MOST_EXAMPLES = 10, 100
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=DEFAULT_ROUNDS,
         metavar="N",
-        help="repeat every stress test at most N times",
+        help="repeat every stress test at most N times; a property gets 10 N examples, at most 100",
     )
     group.addoption(
         "--soak", action="store_true", help="repeat every stress test as often as its issue demands"
@@ -51,6 +54,13 @@ def pytest_configure(config: pytest.Config) -> None:
     ):
         config.addinivalue_line("markers", line)
     config.stash[NOT_RUN] = {}
+    examples = min(MOST_EXAMPLES, EXAMPLES_A_ROUND * max(1, config.getoption("--rounds")))
+    # A busy machine is slow, and time is no test's verdict; a directory may serve all examples of a test.
+    allowed = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture]
+    hypothesis.settings.register_profile(
+        "rounds", max_examples=examples, deadline=None, suppress_health_check=allowed
+    )
+    hypothesis.settings.load_profile("rounds")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

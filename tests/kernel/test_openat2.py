@@ -13,7 +13,7 @@ import pytest
 from minidock.kernel import libc, mounts, namespaces, openat2
 
 RENAME_EXCHANGE = 2
-ROUNDS = 5000
+TURNS_A_ROUND = 500  # a flip takes 10 us, and a walk that meets one in the middle is not rare
 
 
 class Tree:
@@ -297,14 +297,17 @@ def test_failures_leak_no_descriptor(tree: Tree) -> None:
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_a_name_that_flips_between_directory_and_link_never_leads_out(tree: Tree, flipper) -> None:
+@pytest.mark.soak(1000)
+def test_a_name_that_flips_between_directory_and_link_never_leads_out(
+    tree: Tree, flipper, rounds: int
+) -> None:
     (tree.root / "flip").mkdir()
     (tree.root / "flip" / "secret").write_text("inside")
     (tree.root / "link").symlink_to(tree.outside)
     flipper(tree.root / "flip", tree.root / "link")
     turns = 0
     seen = set()
-    while turns < ROUNDS or seen != {"inside", "missing", "escaped by open(2)"}:
+    while turns < TURNS_A_ROUND * rounds or seen != {"inside", "missing", "escaped by open(2)"}:
         turns += 1
         try:
             assert tree.read("flip/secret") == "inside"
@@ -315,24 +318,28 @@ def test_a_name_that_flips_between_directory_and_link_never_leads_out(tree: Tree
             seen.add("escaped by open(2)")
 
 
-def test_a_directory_that_is_moved_away_under_a_walk_up_never_leads_out(tree: Tree, flipper) -> None:
+@pytest.mark.soak(1000)
+def test_a_directory_that_is_moved_away_under_a_walk_up_never_leads_out(
+    tree: Tree, flipper, rounds: int
+) -> None:
     deep = tree.root / "a" / "b"
     deep.mkdir(parents=True)
     (tree.root / "spare").mkdir()
     (tree.root / "outside").mkdir()
     (tree.root / "outside" / "secret").write_text("inside")
     flipper(deep, tree.root / "spare")
-    for _ in range(2 * ROUNDS):
+    for _ in range(TURNS_A_ROUND * rounds):
         # The kernel answers EAGAIN to one such call in a hundred (6.18, two cores); open_in_root asks again.
         assert tree.read("a/b/../../../../outside/secret") == "inside"
 
 
-def test_making_under_racing_renames_never_makes_outside(tree: Tree, flipper) -> None:
+@pytest.mark.soak(1000)
+def test_making_under_racing_renames_never_makes_outside(tree: Tree, flipper, rounds: int) -> None:
     (tree.root / "flip").mkdir()
     (tree.root / "link").symlink_to(tree.outside)
     flipper(tree.root / "flip", tree.root / "link")
     refusals = set()
-    for turn in range(ROUNDS // 10):
+    for turn in range(TURNS_A_ROUND // 10 * rounds):
         for make in (openat2.make_directories_in_root, openat2.make_file_in_root):
             try:
                 os.close(make(tree.fd, f"flip/{make.__name__}{turn}/x"))

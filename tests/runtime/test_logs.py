@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minidock.kernel import mounts, namespaces
@@ -38,7 +38,6 @@ chunks = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
 @given(chunks, st.sampled_from([0, 300, 5000]))
 def test_the_reader_returns_what_was_written(tmp_path_factory, written: list, max_size: int) -> None:
     path = tmp_path_factory.mktemp("log") / "log"
@@ -56,7 +55,6 @@ def test_the_reader_returns_what_was_written(tmp_path_factory, written: list, ma
     assert all("\n" not in record.text[:-1] for record in records)
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.binary(max_size=300))
 def test_bytes_that_are_no_text_are_replaced_and_never_raise(tmp_path_factory, data: bytes) -> None:
     path = tmp_path_factory.mktemp("log") / "log"

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minidock.errors import InvalidParameter
@@ -105,7 +105,6 @@ def test_short_streams_are_plain() -> None:
     assert detect(b"\x1f\x8b\x08rest") == GZIP
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200), st.sampled_from([GZIP, ZSTD, BZIP2, XZ]), st.integers(0, 200))
 def test_no_stream_raises_anything_but_our_errors(noise: bytes, name: str, cut: int) -> None:
     try:

@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minidock.errors import InvalidParameter
@@ -124,7 +124,6 @@ def _act(kind: str, path: Path, root: Path, number: int) -> None:
             os.link(plain[0], path, follow_symlinks=False)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actions=ACTIONS)
 def test_what_is_packed_comes_out_the_same(tmp_path: Path, actions: list[tuple[str, list[str], int]]) -> None:
     top = Path(os.path.join(tmp_path, os.urandom(6).hex()))
@@ -138,7 +137,6 @@ def test_what_is_packed_comes_out_the_same(tmp_path: Path, actions: list[tuple[s
     assert tar_of(old) == data  # and the same tree is the same tar
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=ACTIONS, after=ACTIONS)
 def test_a_layer_of_the_changes_makes_the_new_tree_of_the_old(
     tmp_path: Path, before: list[tuple[str, list[str], int]], after: list[tuple[str, list[str], int]]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minidock.errors import InvalidParameter
@@ -47,7 +47,6 @@ def read_all(source: object) -> dict[str, bytes]:
     return {entry.name: b"".join(map(bytes, reader.data())) for entry in reader}
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.tuples(st.text("ab/é", min_size=1, max_size=150), st.binary(max_size=1500)), max_size=5),
     st.sampled_from([1, 7, 511, 512, 513, 1 << 20]),
@@ -114,7 +113,6 @@ def test_rubbish_is_no_tar() -> None:
         read_all(io.BytesIO(b"#!/bin/sh\n" + b"rubbish" * 200))
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_no_damage_raises_anything_but_our_errors(data: st.DataObject) -> None:
     info = tarfile.TarInfo("some/" + "long" * 40)

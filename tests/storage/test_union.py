@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minidock.errors import InvalidParameter, NotFound
@@ -104,7 +104,6 @@ def as_united(layers: LayerStore, chain: list[ChainID]) -> dict[str, tuple[Any, 
     return found
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(stack=st.lists(LAYER, min_size=1, max_size=4))
 def test_the_union_is_what_the_overlay_shows(
     stack: list[list[tuple[str, str]]], tmp_path_factory: pytest.TempPathFactory
