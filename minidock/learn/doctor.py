@@ -36,6 +36,10 @@ _NEW = (
     | namespaces.CLONE_NEWUTS
     | namespaces.CLONE_NEWIPC
 )
+_CONTAINER_MARKS = (".dockerenv", "run/.containerenv", "run/systemd/container")
+_DEV_CONTAINER = ("CODESPACES", "REMOTE_CONTAINERS", "DEVCONTAINER")
+# The makers of machines, for where no flag of the processor tells: on aarch64.
+_HYPERVISORS = ("QEMU", "VMware", "Parallels", "Apple Inc")
 _CONTROLLERS = ("memory", "cpu", "pids", "devices", "freezer", "cpuset", "blkio")
 
 
@@ -119,20 +123,37 @@ def _rights() -> Iterator[Finding]:
         )
 
 
-def _surroundings() -> Iterator[Finding]:
-    release = platform.release().lower()
-    container = os.path.exists("/.dockerenv") or os.path.exists("/run/.containerenv")
-    container = container or os.path.exists("/run/systemd/container")
-    if "microsoft" in release:
+def _surroundings(root: Path = Path("/")) -> Iterator[Finding]:
+    """Which door did the user come in by: native, container, WSL or virtual machine?"""
+    release = _text(root / "proc/sys/kernel/osrelease").lower()
+    marks = [name for name in _CONTAINER_MARKS if (root / name).exists()]
+    if "microsoft" in release and not marks:
+        second = "wsl2" in release
         yield Finding(
-            NOTE, "machine", "WSL", "WSL 2 works; with WSL 1 there is no Linux kernel: wsl --set-version"
+            GOOD if second else BAD,
+            "machine",
+            "WSL2" if second else "WSL1, which has no Linux kernel",
+            "" if second else "wsl --set-version <distribution> 2",
         )
-    elif container:
-        yield Finding(NOTE, "machine", "there are marks of a container", "works if privileged; else use a VM")
+    elif marks:
+        kind = "Codespace" if os.environ.get("CODESPACES") == "true" else "dev container"
+        kind = kind if any(name in os.environ for name in _DEV_CONTAINER) else "container"
+        yield Finding(GOOD, "machine", f"{kind}: there is /{marks[0]}")
     else:
-        product = Path("/sys/class/dmi/id/product_name")
-        kind = product.read_text().strip() if product.exists() else "unknown hardware"
-        yield Finding(GOOD, "machine", kind)
+        product = _text(root / "sys/class/dmi/id/product_name")
+        product = product or _text(root / "proc/device-tree/model").rstrip("\0") or "unknown hardware"
+        emulated = any("hypervisor" in line for line in _text(root / "proc/cpuinfo").splitlines())
+        emulated = emulated or (root / "proc/device-tree/hypervisor").exists()
+        emulated = emulated or _text(root / "sys/class/dmi/id/sys_vendor").startswith(_HYPERVISORS)
+        yield Finding(GOOD, "machine", f"{'virtual machine' if emulated else 'native'}: {product}")
+
+
+def _text(path: Path) -> str:
+    """Return what a file says; nothing where the kernel does not have it."""
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def _refused(attempt: Callable[[], object], flags: int = 0) -> str:
@@ -220,7 +241,7 @@ def _overlay() -> Iterator[Finding]:
             BAD if reason else GOOD,
             "layers",
             f"{place}: {reason or 'an overlay can be mounted there'}",
-            f"keep them on ext4 or xfs: minidock daemon --data-root DIR (default {DEFAULT_DATA_ROOT})"
+            f"keep them on ext4 or xfs: in a container a volume at {DEFAULT_DATA_ROOT}, else the daemon's --data-root"
             if reason
             else "",
         )
