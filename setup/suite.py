@@ -115,7 +115,7 @@ def _run(command: Sequence[str], subject: str) -> bool:
     }
     code = subprocess.run(privilege.as_root(command, variables), cwd=places.CHECKOUT, check=False).returncode
     if results.exists():
-        print(_counts(results), flush=True)
+        print(counts(results), flush=True)
     return code == 0
 
 
@@ -123,14 +123,14 @@ def _alone(command: Sequence[str], subject: str) -> bool:
     """Run what failed once more, one after another, and say so: tests of races and time-outs share the cores
     with each other. What fails twice has failed.
     """
-    failed = _failed(_results(subject))
+    failed = failed_cases(_results(subject))
     if not failed or len(failed) > MOST_AGAIN:
         return False
     print(f"\n{len(failed)} cases failed; once more, alone:", *failed, sep="\n  ", flush=True)
     return _run([*command, "-n", "0", *failed], subject)
 
 
-def _failed(results: Path) -> list[str]:
+def failed_cases(results: Path) -> list[str]:
     """Return the cases of a junit file that failed, as pytest names them; none if a whole module did."""
     if not results.exists():
         return []
@@ -153,7 +153,7 @@ def _name(flag: str) -> str:
     return flag.strip("-").replace("-", "_")
 
 
-def _counts(results: Path) -> str:
+def counts(results: Path) -> str:
     """Return pytest's counts as one plain line."""
     suites = list(ElementTree.parse(results).getroot().iter("testsuite"))
     total, failures, errors, skipped = (

@@ -39,6 +39,7 @@ PACKAGES = {
 QEMU = {"x86_64": "qemu-system-x86", "aarch64": "qemu-system-arm"}
 NOT_IN_BOX = ("ruff", "mypy", "python-vagrant")
 SUITE = "tests/vm"
+WITH_PARENT = ("setpriv", "--pdeathsig", "TERM")
 # What a test may wait for grows by this where the processor is emulated (Python is 9 to 20 times slower).
 EMULATED_TIME_SCALE = 15
 
@@ -53,7 +54,8 @@ def main(rest: Sequence[str], python: str, rounds: int | None) -> int:
     plan.carry_out(steps, "./test --vm", "build a virtual machine, and run tests in it")
     inner = places.test_environment(python) / "bin" / "python"
     repeat = [] if rounds is None else [f"--rounds={rounds}"]
-    command = [str(inner), "-B", "-m", "setup.vm", *repeat, *rest]
+    # Whoever kills this process, however, ends the next one, and that one libvirtd.sh.
+    command = [*WITH_PARENT, str(inner), "-B", "-m", "setup.vm", *repeat, *rest]
     variables = {"PATH": packages.SEARCH, "MINIDOCK_VM_CACHE": str(_cache())}
     for name in ("MINIDOCK_VM_ACCEL", "MINIDOCK_TIME_SCALE"):
         if name in os.environ:
@@ -123,17 +125,15 @@ def _tests(cache: Path, box: Path, scratch: Path, arguments: Sequence[str]) -> i
     if not any(argument.startswith(SUITE) for argument in arguments):
         command.append(SUITE)
     process = subprocess.Popen(
-        [str(places.CHECKOUT / SUITE / "libvirtd.sh"), str(scratch), *command],
+        [*WITH_PARENT, str(places.CHECKOUT / SUITE / "libvirtd.sh"), str(scratch), *command],
         cwd=places.CHECKOUT,
         env=variables,
     )
     try:
-        code = process.wait()
+        return process.wait()
     finally:  # an interrupt or a signal: the machine goes with the process that holds its namespaces
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        process.terminate()
         process.wait()
-    return code
 
 
 def _box(cache: Path) -> Path:
@@ -156,7 +156,7 @@ def _box(cache: Path) -> Path:
         "-m",
         "pip",
         "--disable-pip-version-check",
-        "-q",
+        "-qq",
         "download",
         "--only-binary=:all:",
     ]

@@ -6,16 +6,20 @@ A machine that does not start is an error, never a skip: whoever asked for --vm 
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from tests.vm.machine import Machine
+
 SCRATCH_VARIABLE = "MINIDOCK_VM_SCRATCH"
 TIME_SCALE = float(os.environ.get("MINIDOCK_TIME_SCALE", "1"))
+ENGINE = "DOCKER_HOST=unix:///run/minidock/minidock.sock"
 
 
 @pytest.fixture(scope="session")
-def vm(checkout: Path) -> Iterator[Any]:
+def vm(checkout: Path) -> Iterator["Machine"]:
     """Yield the running machine, with the checkout at /vagrant and `minidock` on PATH."""
     from tests.vm.machine import Machine  # needs python-vagrant, which only --vm installs
 
@@ -29,6 +33,21 @@ def vm(checkout: Path) -> Iterator[Any]:
         yield machine
     finally:
         machine.destroy()
+
+
+@pytest.fixture(scope="module")
+def service(vm: "Machine") -> Iterator["Machine"]:
+    """The machine with the engine as an enabled unit, and no container in it afterwards."""
+    vm.run("sh /vagrant/tests/vm/guest.sh units /vagrant")
+    vm.run("minidock run --rm hostbox true")  # makes the image
+    yield vm
+    vm.run(f"export {ENGINE}; docker ps -aq | xargs -r docker rm -f", check=False)
+    vm.run("systemctl disable --now minidock.service", check=False)
+
+
+def docker(vm: "Machine", arguments: str, check: bool = True) -> str:
+    """Run Debian's own docker command line against the engine and return what it prints."""
+    return vm.run(f"{ENGINE} docker {arguments}", check=check).stdout.strip()
 
 
 @pytest.fixture(scope="session")

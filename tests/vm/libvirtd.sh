@@ -13,10 +13,19 @@ if [ "${1:-}" != --inside ]; then
     # unshare(1) blocks SIGTERM, so this shell takes signals in its place. With --pdeathsig unshare ends with this
     # shell even when that is killed, with --kill-child process 1 ends with unshare, and with that the rest.
     setpriv --pdeathsig KILL unshare --mount --net --pid --ipc --fork --kill-child=KILL "$0" --inside "$@" <&0 &
-    trap 'kill -KILL $!; exit 143' TERM HUP
-    trap 'kill -KILL $!; exit 130' INT
+    # Whoever waits for us after a signal finds nothing left: process 1 ends last, and unshare after it.
+    end() {
+        local first
+        first=$(cat "/proc/$child/task/$child/children" 2>/dev/null || true)
+        kill -KILL ${first:-$child} 2>/dev/null || true
+        wait "$child" || true
+        exit "$1"
+    }
+    child=$!
+    trap 'end 143' TERM HUP
+    trap 'end 130' INT
     code=0
-    wait $! || code=$?
+    wait "$child" || code=$?
     exit $code
 fi
 scratch=$(realpath "$2")

@@ -8,6 +8,7 @@ import contextlib
 import io
 import os
 import shlex
+import shutil
 import subprocess
 import tarfile
 import time
@@ -16,10 +17,13 @@ from pathlib import Path
 
 import vagrant
 
+from setup import environment
+
 CONNECT_TIMEOUT = 10
 BOOT_TIMEOUT = 900.0
-GUEST_CHECKOUT = "/vagrant"
-LEFT_OUT = {".git", "__pycache__", ".vagrant", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
+GUEST_CHECKOUT = "vagrant"  # below /
+LEFT_OUT = (".git", "__pycache__", ".vagrant", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis")
+DOCKERS_FILES = Path(__file__).parents[3] / "shared" / "data"
 
 
 class Machine:
@@ -97,15 +101,26 @@ class Machine:
         self.run(f"cat > {shlex.quote(path)}", give=data)
 
     def copy_checkout(self) -> None:
-        """Make the machine's copy of the checkout equal to the files here, without anything generated."""
+        """Make the machine's copy of the checkout equal to the files here."""
+        copy = self._scratch / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        left_out = shutil.ignore_patterns(*LEFT_OUT)
+        shutil.copytree(self.checkout, copy / GUEST_CHECKOUT, symlinks=True, ignore=left_out)
+        self._compile(copy)
+        if DOCKERS_FILES.exists():  # tests look for them beside the checkout
+            shutil.copytree(DOCKERS_FILES, copy / "shared/data")
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as archive:
-            archive.add(self.checkout, ".", filter=_source_only)
-        where = shlex.quote(GUEST_CHECKOUT)
-        self.run(
-            f"rm -rf {where} && mkdir -p {where} && tar -xf - -C {where} --no-same-owner",
-            give=buffer.getvalue(),
-        )
+            archive.add(copy, ".")
+        self.run(f"rm -rf /{GUEST_CHECKOUT} && tar -xf - -C / --no-same-owner", give=buffer.getvalue())
+        shutil.rmtree(copy)
+
+    def _compile(self, copy: Path) -> None:
+        """Leave the bytecode beside the source: compiling in an emulated machine would take minutes."""
+        names = [f"{copy}/{GUEST_CHECKOUT}/{name}" for name in ("minidock", "setup", "bench", "tests")]
+        # The interpreter of the machine is this host's: the box has its release.
+        command = [environment.DEBIAN_PYTHON, "-m", "compileall", "-q", "-s", str(copy), "-p", "/", *names]
+        subprocess.run(command, check=True)
 
     def reboot(self) -> None:
         """Shut the machine down in order, as its user would, and wait for the next boot."""
@@ -170,7 +185,3 @@ class Machine:
         """Give one Vagrant command a file to write to; a pipe that nobody reads would stop it."""
         with open(self._scratch / "vagrant.log", "a") as file:
             yield file
-
-
-def _source_only(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    return None if LEFT_OUT & set(entry.name.split("/")) else entry

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.vm.conftest import ENGINE
+
 if TYPE_CHECKING:
     from tests.vm.machine import Machine
 
@@ -22,11 +24,9 @@ def steps() -> list[tuple[str, str]]:
     return [(part.split("\n", 1)[0], part.split("\n", 1)[1]) for part in parts]
 
 
-def test_a_transcript_shows_what_happens_in_the_machine(vm: "Machine") -> None:
-    vm.run("sh /vagrant/tests/vm/guest.sh units /vagrant")
-    vm.run("minidock run --rm hostbox true")
+def test_a_transcript_shows_what_happens_in_the_machine(service: "Machine") -> None:
     shown = steps()
     assert len(shown) >= 4
     for command, expected in shown:
-        answer = vm.run(f"export DOCKER_HOST=unix:///run/minidock/minidock.sock; {command}", root=False)
+        answer = service.run(f"export {ENGINE}; {command}", root=False)
         assert answer.stdout == expected, f"$ {command}\n{answer.stdout}{answer.stderr}"

@@ -1,37 +1,27 @@
 """The engine as systemd's unit: its delegated cgroup, restarts under running containers, and a reboot."""
 
 import json
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.vm.conftest import ENGINE, docker
 
 if TYPE_CHECKING:
     from tests.vm.machine import Machine
 
 pytestmark = [pytest.mark.vm, pytest.mark.xdist_group("vm")]
 
-ENGINE = "DOCKER_HOST=unix:///run/minidock/minidock.sock"
 PARENT = "/system.slice/minidock-containers.service"
-
-
-def docker(vm: "Machine", arguments: str, check: bool = True) -> str:
-    """Run Debian's own docker command line against the engine and return what it prints."""
-    return vm.run(f"{ENGINE} docker {arguments}", check=check).stdout.strip()
 
 
 def state(vm: "Machine", name: str) -> dict[str, Any]:
     return dict(json.loads(docker(vm, f"inspect --format '{{{{json .State}}}}' {name}")))
 
 
-@pytest.fixture(scope="module")
-def service(vm: "Machine") -> Iterator["Machine"]:
-    """The machine with the engine as an enabled unit, and no container in it afterwards."""
-    vm.run("sh /vagrant/tests/vm/guest.sh units /vagrant")
-    vm.run("minidock run --rm hostbox true")  # makes the image
-    yield vm
-    vm.run(f"export {ENGINE}; docker ps -aq | xargs -r docker rm -f", check=False)
-    vm.run("systemctl disable --now minidock.service", check=False)
+def until(vm: "Machine", condition: str) -> None:
+    """Wait for a shell condition to hold in the machine."""
+    vm.run(f"for i in $(seq 300); do {condition} && exit 0; sleep 1; done; exit 1")
 
 
 def test_a_container_lives_below_the_delegated_cgroup_with_its_limits(service: "Machine") -> None:
@@ -57,8 +47,7 @@ def test_a_restart_of_the_unit_stops_no_container(service: "Machine") -> None:
     after = state(service, "stays")
     assert (after["Running"], after["Pid"]) == (True, before["Pid"])
     lines = len(docker(service, "logs stays").splitlines())
-    service.run(f"for i in 1 2 3 4 5 6 7 8 9; do sleep 1; {ENGINE} docker logs stays | wc -l; done")
-    assert len(docker(service, "logs stays").splitlines()) > lines
+    until(service, f"[ $({ENGINE} docker logs stays | wc -l) -gt {lines} ]")
     assert docker(service, "stop -t 1 stays") == "stays"
 
 
@@ -67,10 +56,7 @@ def test_a_killed_engine_comes_back_and_knows_its_containers(service: "Machine")
     before = state(service, "survives")["Pid"]
     first = service.run("systemctl show -P MainPID minidock").stdout.strip()
     service.run(f"kill -KILL {first}")
-    service.run(
-        f"for i in $(seq 120); do [ $(systemctl show -P MainPID minidock) != {first} ] && "
-        "systemctl is-active -q minidock && exit 0; sleep 1; done; exit 1"
-    )
+    until(service, f"[ $(systemctl show -P MainPID minidock) != {first} ] && systemctl is-active -q minidock")
     assert state(service, "survives")["Pid"] == before
 
 
@@ -90,18 +76,28 @@ def test_reloading_systemd_leaves_the_limits_alone(service: "Machine") -> None:
     assert {"cpu", "io", "memory", "pids"} <= set(files)
 
 
-def test_after_a_reboot_nothing_pretends_to_run(service: "Machine") -> None:
-    docker(service, "run -d --name running hostbox sleep 10000")
+def test_after_a_reboot_nothing_pretends_to_run_and_policies_decide_what_does(service: "Machine") -> None:
+    policies = {"always": "always", "stopped-always": "always", "unless": "unless-stopped"}
+    policies |= {"stopped-unless": "unless-stopped", "failed": "on-failure", "none": "no"}
+    for name, policy in policies.items():
+        docker(service, f"run -d --name {name} --restart {policy} hostbox sleep 10000")
+    docker(service, "stop -t 0 stopped-always stopped-unless")
     docker(service, "run --name ended hostbox sh -c 'exit 3'", check=False)
     docker(service, "create --name created hostbox echo later")
     service.reboot()
-    service.run("systemctl is-active --wait --quiet minidock || systemctl start minidock")  # it was enabled
-    found = {name: state(service, name) for name in ("running", "ended", "created")}
+    until(service, "systemctl is-active -q minidock")  # it was enabled
+    until(service, f'[ -z "$({ENGINE} docker ps -q --filter status=restarting)" ]')
+    found = {name: state(service, name) for name in (*policies, "ended", "created")}
     assert {name: (one["Status"], one["ExitCode"]) for name, one in found.items()} == {
-        "running": ("exited", 255),
+        "always": ("running", 0),
+        "stopped-always": ("running", 0),  # only unless-stopped remembers that it was stopped by hand
+        "unless": ("running", 0),
+        "stopped-unless": ("exited", 137),
+        "failed": ("running", 0),
+        "none": ("exited", 255),
         "ended": ("exited", 3),
         "created": ("created", 0),
     }
     assert docker(service, "start -a created") == "later"
-    assert docker(service, "start running") == "running"
-    assert state(service, "running")["Running"] is True
+    assert docker(service, "start none") == "none"
+    assert state(service, "none")["Running"] is True
