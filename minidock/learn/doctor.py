@@ -241,7 +241,7 @@ def _overlay() -> Iterator[Finding]:
             BAD if reason else GOOD,
             "layers",
             f"{place}: {reason or 'an overlay can be mounted there'}",
-            f"keep them on ext4 or xfs: in a container a volume at {DEFAULT_DATA_ROOT}, else the daemon's --data-root"
+            f"keep them on ext4 or xfs: --data-root, or in a container a volume at {DEFAULT_DATA_ROOT}"
             if reason
             else "",
         )
