@@ -27,6 +27,7 @@ class Figure(SphinxDirective):
     has_content = True
 
     def run(self) -> list[nodes.Node]:
+        self.env.note_reread()  # the page changes with the code
         try:
             svg = figures.FIGURES[self.arguments[0]]()
         except source.UnknownReference as error:
@@ -48,6 +49,7 @@ class Table(SphinxDirective):
     optional_arguments = 1
 
     def run(self) -> list[nodes.Node]:
+        self.env.note_reread()
         try:
             text = tables.TABLES[self.arguments[0]](*self.arguments[1:])
         except source.UnknownReference as error:
@@ -62,6 +64,7 @@ class Transcript(SphinxDirective):
     option_spec = {"needs": directives.unchanged, "terminal": directives.flag}  # noqa: RUF012
 
     def run(self) -> list[nodes.Node]:
+        self.env.note_reread()
         missing = served.missing(self.options.get("needs", ""))
         literal = nodes.literal_block("\n".join(self.content), "\n".join(self.content), language="console")
         self.set_source_info(literal)
