@@ -8,10 +8,11 @@ hold them. openat2(2), proc_pid_fd(5); OCI image-spec, layer.md.
 """
 
 import errno
+import heapq
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from minidock.errors import InvalidParameter
 from minidock.formats import tarheader
@@ -22,6 +23,7 @@ from minidock.kernel.openat2 import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat
 from minidock.storage.lowers import is_opaque, is_whiteout, read_xattrs
 
 CHUNK = 1 << 20
+NAMES_AT_ONCE = 50_000
 OPEN_DIRECTORIES = 64
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PATH_ONLY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -96,12 +98,21 @@ class ChunkReader:
 
 @dataclass
 class _Frame:
-    """One directory on the way down: its path below the top, its name in the tar, what is left to do."""
+    """One directory on the way down: its path below the top, its name in the tar, what is left to do (the
+    next name last), and the name after which there may be more."""
 
     path: str
     renamed: str
-    names: list[str]
     descriptor: int
+    names: list[str] = field(default_factory=list)
+    after: str = ""
+
+    def look(self) -> None:
+        """Read the next names in their order; all of a great directory's at once could fill our memory."""
+        with os.scandir(self.descriptor) as entries:
+            names = (entry.name for entry in entries if entry.name > self.after)
+            self.names = heapq.nsmallest(NAMES_AT_ONCE, names)[::-1]
+        self.after = self.names[0] if len(self.names) == NAMES_AT_ONCE else ""
 
 
 class _Packing:
@@ -124,17 +135,21 @@ class _Packing:
         yield from self._enter(os.open(".", _DIRECTORY, dir_fd=top), "", renamed)
         while self._frames:
             frame = self._frames[-1]
-            if not frame.names:
+            if not frame.names and not frame.after:
                 self._frames.pop()
                 if frame.descriptor >= 0:
                     os.close(frame.descriptor)
                 continue
-            name = frame.names.pop()
+            name = frame.names.pop() if frame.names else ""
             try:
                 if frame.descriptor < 0:
                     frame.descriptor = openat2(top, frame.path, _DIRECTORY, resolve=_BENEATH)
-                yield from self._visit(frame, name)
+                if name:
+                    yield from self._visit(frame, name)
+                else:
+                    frame.look()
             except OSError as error:
+                frame.after = frame.after if name else ""
                 if error.errno not in _GONE:
                     raise
 
@@ -191,7 +206,7 @@ class _Packing:
 
     def _enter(self, descriptor: int, path: str, renamed: str) -> Iterator[bytes]:
         """Write a directory's own entry and put it on top of the stack; `descriptor` is now ours."""
-        frame = _Frame(path, renamed, [], descriptor)
+        frame = _Frame(path, renamed, descriptor)
         self._frames.append(frame)
         if len(self._frames) > OPEN_DIRECTORIES:  # opened again, by its path, when its turn comes back
             shallow = self._frames[-OPEN_DIRECTORIES - 1]
@@ -199,7 +214,7 @@ class _Packing:
                 os.close(shallow.descriptor)
                 shallow.descriptor = -1
         if not self._manner.left_out or file_system_type(descriptor) not in self._manner.left_out:
-            frame.names = sorted(os.listdir(descriptor), reverse=True)
+            frame.look()
         if renamed:
             entry = self._entry(descriptor, renamed, os.fstat(descriptor))
             entry.type, entry.name = tarheader.DIRECTORY, f"{renamed.rstrip('/')}/"

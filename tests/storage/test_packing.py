@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minidock.errors import InvalidParameter
+from minidock.storage import packing
 from minidock.storage.archive import extract
 from minidock.storage.lowers import LowerLayers
 from minidock.storage.overlay import Stack, mount_overlay
@@ -245,6 +246,18 @@ def test_a_directory_swapped_for_a_link_shows_nothing_from_outside(tmp_path: Pat
     finally:
         over.set()
         racer.join()
+
+
+def test_a_great_directory_is_read_some_names_at_a_time_with_the_same_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(23):
+        (tmp_path / "d" / f"{number % 3}" / "sub").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "d" / f"{number % 3}" / f"f{number}").write_text(f"{number}")
+    at_once = tar_of(tmp_path)
+    for several in (1, 2, 7, 8):
+        monkeypatch.setattr(packing, "NAMES_AT_ONCE", several)
+        assert tar_of(tmp_path) == at_once
 
 
 def test_pieces_read_like_a_file() -> None:
