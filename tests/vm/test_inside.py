@@ -18,18 +18,22 @@ pytestmark = [pytest.mark.vm, pytest.mark.xdist_group("vm")]
 
 # How many cases of each folder have to be executed, not skipped, at least: a little less than there are.
 LEAST = {
-    "kernel": 480,
+    "kernel": 440,
     "formats": 270,
-    "storage": 300,
-    "runtime": 350,
-    "engine": 520,
-    "api": 380,
-    "cli": 370,
+    "storage": 310,
+    "runtime": 360,
+    "engine": 530,
+    "api": 350,
+    "cli": 240,
     "network": 75,
     "system": 20,
 }
-# Why a case may be skipped in there; another reason is a failure.
-MAY_LACK = re.compile(r"version 1|hybrid|fsconfig|lowerdir\+|Linux 6\.\d+ or later|is not there|is not at")
+# Why a case may be skipped in there: another reason is a failure.
+MAY_LACK = re.compile(
+    "no cgroups version 1|version 2 only|this cgroup (can limit|counts)"  # the other of the two worlds
+    "|linux-libc-dev|docker clients here|no docker command line 28"  # the box has Debian's client alone
+    "|beside the checkout|the file to compare with"  # Docker's own files are no part of the checkout
+)
 ROUNDS = 3
 
 
