@@ -23,7 +23,8 @@ from setup import remains
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 30.0
 SEARCH = os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
-OPTIONS = ("--bridge=none", "--iptables=false", "--storage-driver=overlay2")
+OPTIONS = ("--storage-driver=overlay2",)
+WITHOUT_NETWORK = ("--bridge=none", "--iptables=false")
 
 
 class StartFailed(Exception):
@@ -31,10 +32,15 @@ class StartFailed(Exception):
 
 
 class PrivateDockerd:
-    """A dockerd between `with` and its end; `host` is its DOCKER_HOST."""
+    """A dockerd between `with` and its end; `host` is its DOCKER_HOST.
 
-    def __init__(self, directory: Path) -> None:
+    With `in_this_network` it works in the network namespace of the thread that starts it.
+    """
+
+    def __init__(self, directory: Path, in_this_network: bool = False) -> None:
         self.directory = directory
+        self._own = () if in_this_network else ("--net",)
+        self._options = OPTIONS if in_this_network else OPTIONS + WITHOUT_NETWORK
         self.host = f"unix://{directory}/docker.sock"
         self._log = directory / "dockerd.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -46,8 +52,16 @@ class PrivateDockerd:
         self.directory.mkdir(parents=True, exist_ok=True)
         places = {"--data-root": "data", "--exec-root": "run", "--pidfile": "pid"}
         own = [word for option, name in places.items() for word in (option, str(self.directory / name))]
-        command = [program, "-H", self.host, *own, *OPTIONS, "--cgroup-parent", f"/dockerd-{os.getpid()}"]
-        inside = ["unshare", "--mount", "--net", *command]
+        command = [
+            program,
+            "-H",
+            self.host,
+            *own,
+            *self._options,
+            "--cgroup-parent",
+            f"/dockerd-{os.getpid()}",
+        ]
+        inside = ["unshare", "--mount", *self._own, *command]
         with open(self._log, "wb") as log:
             self._process = subprocess.Popen(
                 inside, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "PATH": SEARCH}

@@ -26,6 +26,7 @@ ORACLES = {
     "runc": "runc",
     "crun": "crun",
     "docker-registry": "docker-registry",
+    "docker-compose": "docker-compose",
     "ip": "iproute2",
     "debootstrap": "debootstrap",
 }

@@ -15,6 +15,7 @@ from minidock.formats.image import host_platform
 
 EMPTY_TAGS_SINCE: ApiVersion = (1, 43)
 VIRTUAL_SIZE_UNTIL: ApiVersion = (1, 43)
+CONTAINER_CONFIG_UNTIL: ApiVersion = (1, 44)
 DRAIN_SIZE = 1 << 17
 
 
@@ -38,6 +39,10 @@ def inspect(engine: Engine, exchange: Exchange, name: str) -> Reply:
     """GET /images/{name}/json."""
     document = to_wire(image_views.inspect(engine, name))
     _add_old_fields(document, exchange.version)
+    # docker-compose 1 speaks whatever version we say, and cannot recreate a container without this field.
+    compose = exchange.head.headers.get("user-agent", "").startswith("docker-compose/1.")
+    if compose or exchange.version <= CONTAINER_CONFIG_UNTIL:
+        document["ContainerConfig"] = document["Config"]
     return json_reply(document)
 
 

@@ -1,8 +1,8 @@
 """A container's endpoints: plugged in before its program runs, given back when it has ended.
 
 What a start has taken is in state.json before the container is made, so a daemon that is killed finds it
-again. Links are not taken away at the end: they go with the namespace, that is with the last process in it;
-only where another container has joined it they are removed by name.
+again. At the end links go with the namespace, that is with the last process and connection in it
+(`networking` takes away those that stay).
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """A container's network over one run: made before the start, found again by a new engine, given back.
 
 What a start has taken is in state.json before the container is made, so a daemon that is killed finds it
-again. Links are not taken away at the end: they go with the namespace, that is with the last process in it;
-only where another container has joined it they are removed by name.
+again. Links go with the namespace, which the kernel frees in a moment; one that stays is removed by name.
 """
 
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from minidock.engine.engine import Engine
 
 log = logging.getLogger(__name__)
+GRACE = 0.5  # seconds in which the kernel frees a namespace by itself, which costs us nothing
 
 
 @dataclass(frozen=True)
@@ -139,18 +140,28 @@ def release(engine: Engine, container: Container) -> None:
     for made in found.values():
         endpoints.forget_connections(made)
     endpoints.give_back(engine, list(found.values()))
-    if any(
-        other.record.host_config.network_mode.startswith("container:") and other.is_running
-        for other in list(engine.containers.values())
-    ):
-        threading.Thread(target=_unplug, args=(list(found.values()),), daemon=True).start()
+    outlived = threading.Timer(GRACE, _unplug, args=(engine, list(found.values())))
+    outlived.daemon = True
+    outlived.start()
     for made in found.values():
         endpoints.publish_event(engine, container, made.network_id, "disconnect")
 
 
-def _unplug(made: list[Endpoint]) -> None:
+def _addresses_in_use(engine: Engine) -> set[str]:
+    present = list(engine.containers.values())
+    return {made.ip_address for container in present for made in container.state.endpoints.values()}
+
+
+def _unplug(engine: Engine, made: list[Endpoint]) -> None:
+    """Take links away that are still there: another container may have joined the namespace, or the kernel
+    keeps it for a connection whose peer does not take what the program has sent.
+    """
+    present = {name for _, name in socket.if_nameindex()}
     for one in made:
         try:
-            endpoint.unplug(one.link)
+            if one.link in present:
+                endpoint.unplug(one.link)
+                if one.ip_address not in _addresses_in_use(engine):
+                    endpoints.forget_connections(one)
         except OSError as error:
             log.warning("cannot remove the link %s: %s", one.link, error)

@@ -32,7 +32,7 @@ import yaml
 SCHEMA_PATH = Path(__file__).parents[3] / "shared" / "data" / "engine-api-v1.50.yaml"
 HOST_VARIABLE = "MINIDOCK_TEST_HOST"
 IMAGE = f"minidock-api-test-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}:latest"
-APPLETS = "sh echo cat sleep true false id stty kill yes head tail seq grep env mknod"
+APPLETS = "chroot sh echo cat sleep true false id stty kill yes head tail seq grep env mknod"
 START_TIMEOUT = 30.0 * float(os.environ.get("MINIDOCK_TIME_SCALE", "1"))
 NULL_IN_DOCKER = ("MemorySwappiness", "OomKillDisable")
 """dockerd itself answers null for these, though the schema does not say so."""

@@ -263,6 +263,16 @@ def test_untagged_images_have_the_tags_of_their_clients_time(client: Client, rep
         assert client.delete(f"/images/{identifier}").status == 200
 
 
+def test_clients_of_its_time_find_the_containers_configuration(client: Client, image: str) -> None:
+    for version, agent, there in (
+        ("1.44", "docker/25", True),
+        ("1.50", "docker-compose/1.29.2 docker-py/5.0.3", True),
+        ("1.50", "docker/28", False),
+    ):
+        answer = client.request("GET", f"/v{version}/images/{image}/json", headers={"User-Agent": agent})
+        assert ("ContainerConfig" in answer.json) == there
+
+
 def test_filters_select(client: Client, repository: str) -> None:
     client.post(f"/images/create?fromSrc=-&repo={repository}&tag=v1", small_tar(repository))
     for filters in ({"reference": [repository]}, {"reference": {f"{repository}:v1": True}}):

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from bench.dockerd import PrivateDockerd
 from minidock.network import namespaces
-from tests.api.conftest import end_daemon, start_daemon
+from tests.api.conftest import cgroup_directories, end_daemon, processes_in, start_daemon
 from tests.network.conftest import HOST, IMAGE, NEIGHBOUR, Engine, Lan, ask, cable_to, refused
 
 
@@ -197,6 +199,61 @@ def test_a_forward_policy_of_drop_is_lived_with(engine: Engine) -> None:
         assert engine.lan.neighbour(lambda: ask(HOST, 8098)) == b"passed"
     engine.remove(one)
     engine.lan.nft("delete table ip filter")
+
+
+@pytest.mark.oracle("dockerd")
+def test_docker_may_start_after_us_and_drop_what_is_forwarded(engine: Engine, directory: Path) -> None:
+    one = engine.run(PortBindings={"80/tcp": [{"HostPort": "8096"}]})
+    # Docker sets the policy only where it turns forwarding on itself.
+    engine.lan.on_host("sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward")
+    docker = PrivateDockerd(directory / "dockerd", in_this_network=True)
+    with engine.serve(one, 80, b"passed"):
+        engine.lan.host(docker.__enter__)
+        try:
+            deadline = time.monotonic() + 60
+            listed = ""
+            while listed.count(engine.bridge) < 2:
+                assert time.monotonic() < deadline, listed
+                time.sleep(0.05)
+                with contextlib.suppress(OSError):  # Docker has not made its chains yet
+                    listed = engine.lan.nft("list chain ip filter DOCKER-USER")
+            assert "policy drop" in engine.lan.nft("list chain ip filter FORWARD")
+            assert engine.lan.neighbour(lambda: ask(HOST, 8096)) == b"passed"
+            engine.remove(engine.run())
+            assert engine.lan.neighbour(lambda: ask(HOST, 8096)) == b"passed"
+        finally:
+            docker.__exit__(None, None, None)
+            engine.remove(one)
+            engine.lan.on_host("sh", "-c", "ip link del docker0 || true")
+            engine.lan.nft(
+                "add table ip nat\nadd table ip filter\ndelete table ip filter\ndelete table ip nat\n"
+            )
+
+
+def test_nothing_outlives_an_exec_root_that_is_cleaned(directory: Path) -> None:
+    """Everything is killed and /run is emptied, as by a hand that knows no better; then an engine starts."""
+    with contextlib.closing(Lan()) as lan:
+        lan.nft("table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }\n")
+        engine = Engine(lan, lan.host(lambda: start_daemon(directory / "cleaned", "--bridge", "")))
+        _load(engine)
+        engine.client.post("/networks/create", {"Name": "left", "Labels": {"a": "b"}})
+        engine.run(network="left", PortBindings={"80/tcp": [{"HostPort": "8095"}]})
+        engine.run()
+        links_before = [name for _, name in lan.host(socket.if_nameindex) if name.startswith(("md-", "br-"))]
+        assert len(links_before) == 2
+        engine.daemon.process.kill()
+        engine.daemon.process.wait()
+        for path in cgroup_directories(engine.daemon.cgroup_parent):
+            for pid in processes_in(path):
+                os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(directory / "cleaned" / "run")
+        again = Engine(lan, lan.host(lambda: start_daemon(directory / "cleaned", "--bridge", "")))
+        assert {one["State"] for one in again.client.get("/containers/json?all=1").json} == {"exited"}
+        assert "8095" not in lan.nft("list ruleset")
+        assert "veth" not in lan.on_host("ip", "-br", "link")
+        end_daemon(again.daemon)
+        assert "minidock" not in lan.nft("list ruleset")
+        assert not [n for _, n in lan.host(socket.if_nameindex) if n.startswith(("md-", "br-"))]
 
 
 @pytest.mark.parametrize(
