@@ -34,13 +34,14 @@ class StartFailed(Exception):
 class PrivateDockerd:
     """A dockerd between `with` and its end; `host` is its DOCKER_HOST.
 
-    With `in_this_network` it works in the network namespace of the thread that starts it.
+    With `bridged` it makes its bridge and its rules, with `in_this_network` in the network namespace of the
+    thread that starts it.
     """
 
-    def __init__(self, directory: Path, in_this_network: bool = False) -> None:
+    def __init__(self, directory: Path, bridged: bool = False, in_this_network: bool = False) -> None:
         self.directory = directory
         self._own = () if in_this_network else ("--net",)
-        self._options = OPTIONS if in_this_network else OPTIONS + WITHOUT_NETWORK
+        self._options = OPTIONS if bridged else OPTIONS + WITHOUT_NETWORK
         self.host = f"unix://{directory}/docker.sock"
         self._log = directory / "dockerd.log"
         self._process: subprocess.Popen[bytes] | None = None

@@ -61,7 +61,7 @@ def minidock(stack: ExitStack, program: str, docker: str) -> Engine:
 
 def dockerd(stack: ExitStack, directory: Path, docker: str) -> Engine:
     """Start a private dockerd, driven by the same docker command line."""
-    peer = stack.enter_context(PrivateDockerd(directory / "dockerd"))
+    peer = stack.enter_context(PrivateDockerd(directory / "dockerd", bridged=True))
     return Engine("dockerd", [docker], _environment(peer.host), peer.processes, ["--net", "none"], peer.host)
 
 

@@ -35,6 +35,16 @@ def run_and_remove(machine: Machine) -> Iterator[Result]:
     yield result
 
 
+def run_bridged(machine: Machine) -> Iterator[Result]:
+    """`run --rm` on the default bridge, of the engines that have one of their own."""
+    result = Result("run --rm, bridge network, whole command", "ms", "docker/6")
+    run = ("run", "--rm", IMAGE, "true")
+    take_turns(
+        result, {e.name: Contestant(_command(e, *run)) for e in machine.engines if e.host}, machine.turns
+    )
+    yield result
+
+
 def engine_alone(machine: Machine) -> Iterator[Result]:
     """A created container's start, end and removal over one connection: the engine without a command line."""
     result = Result("start + wait + rm over the API", "ms", "")
@@ -152,6 +162,7 @@ def flood(machine: Machine) -> Iterator[Result]:
 
 ROWS: Mapping[str, Callable[[Machine], Iterator[Result]]] = {
     "run": run_and_remove,
+    "bridge": run_bridged,
     "engine": engine_alone,
     "bundle": one_bundle,
     "cli": command_lines,

@@ -206,7 +206,7 @@ def test_docker_may_start_after_us_and_drop_what_is_forwarded(engine: Engine, di
     one = engine.run(PortBindings={"80/tcp": [{"HostPort": "8096"}]})
     # Docker sets the policy only where it turns forwarding on itself.
     engine.lan.on_host("sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward")
-    docker = PrivateDockerd(directory / "dockerd", in_this_network=True)
+    docker = PrivateDockerd(directory / "dockerd", bridged=True, in_this_network=True)
     with engine.serve(one, 80, b"passed"):
         engine.lan.host(docker.__enter__)
         try:
