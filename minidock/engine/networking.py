@@ -140,9 +140,9 @@ def release(engine: Engine, container: Container) -> None:
     for made in found.values():
         endpoints.forget_connections(made)
     endpoints.give_back(engine, list(found.values()))
-    outlived = threading.Timer(GRACE, _unplug, args=(engine, list(found.values())))
-    outlived.daemon = True
-    outlived.start()
+    later = threading.Timer(GRACE, _unplug, args=(engine, list(found.values())))
+    later.daemon = True
+    later.start()
     for made in found.values():
         endpoints.publish_event(engine, container, made.network_id, "disconnect")
 
@@ -154,14 +154,15 @@ def _addresses_in_use(engine: Engine) -> set[str]:
 
 def _unplug(engine: Engine, made: list[Endpoint]) -> None:
     """Take links away that are still there: another container may have joined the namespace, or the kernel
-    keeps it for a connection whose peer does not take what the program has sent.
+    keeps it for a connection whose peer does not take what the program has sent. A dying namespace has said its
+    last words by now (it leaves its multicast groups), which the host has tracked too.
     """
     present = {name for _, name in socket.if_nameindex()}
     for one in made:
         try:
             if one.link in present:
                 endpoint.unplug(one.link)
-                if one.ip_address not in _addresses_in_use(engine):
-                    endpoints.forget_connections(one)
+            if one.ip_address not in _addresses_in_use(engine):
+                endpoints.forget_connections(one)
         except OSError as error:
             log.warning("cannot remove the link %s: %s", one.link, error)
