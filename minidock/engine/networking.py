@@ -154,8 +154,8 @@ def _addresses_in_use(engine: Engine) -> set[str]:
 
 def _unplug(engine: Engine, made: list[Endpoint]) -> None:
     """Take links away that are still there: another container may have joined the namespace, or the kernel
-    keeps it for a connection whose peer does not take what the program has sent. A dying namespace has said its
-    last words by now (it leaves its multicast groups), which the host has tracked too.
+    keeps it for a connection whose peer does not take what the program has sent. By now a dying namespace has
+    said its last words (it leaves its multicast groups), which the host has tracked too.
     """
     present = {name for _, name in socket.if_nameindex()}
     for one in made:
