@@ -5,6 +5,7 @@ Two kinds of promise (design.md section 4): *durable* records survive a power cu
 death of the daemon only, since after a power cut it would be false anyway. rename(2), fsync(2).
 """
 
+import contextlib
 import json
 import os
 from typing import Any
@@ -47,7 +48,8 @@ def _replace(path: str, data: bytes, mode: int, durable: bool) -> None:
                 os.fsync(file.fileno())
         os.rename(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
     if durable:
         sync_directory(directory)

@@ -9,7 +9,7 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from setup import record
@@ -77,14 +77,16 @@ def install(names: Sequence[str]) -> None:
     if not all(candidate(name) for name in names):
         update()
     command = ["install", "-y", "--no-install-recommends", "--no-remove", *names]
+    planned = _planned("Inst", *command)  # what else appears meanwhile is somebody else's
     with _services_denied():
         try:
             _apt(*command)
         except Refused:
             update()  # lists that are days old name versions which the archive no longer has
+            planned = _planned("Inst", *command)
             _apt(*command)
         finally:
-            added = installed() - before
+            added = (installed() - before) & planned
             known = record.read()
             known.packages = sorted({*known.packages, *added})
             record.write(known)
@@ -94,13 +96,25 @@ def install(names: Sequence[str]) -> None:
 def removable(recorded: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split the recorded packages into those to remove and those that other software needs by now."""
     ours = set(recorded) & installed()
+    if _would_remove(ours) == ours:
+        return sorted(ours), []
+    # Apt names what would go, not why: each is asked for by itself, which takes a second for each.
     kept = []
     for name in sorted(ours):
-        plan = _output(["apt-get", "-s", "-q", "-y", "remove", name])
-        removed = {row.split()[1] for row in plan.splitlines() if row.startswith("Remv ")}
+        removed = _would_remove({name})
         if name not in removed or not removed <= ours:  # apt refuses what the system cannot be without
             kept.append(name)
     return sorted(ours - set(kept)), kept
+
+
+def _would_remove(names: Iterable[str]) -> set[str]:
+    return _planned("Remv", "remove", *sorted(names))
+
+
+def _planned(word: str, *arguments: str) -> set[str]:
+    """Ask apt what a command would do; `word` is how a line of its simulation begins."""
+    plan = _output(["apt-get", "-s", "-q", "-y", *arguments])
+    return {row.split()[1] for row in plan.splitlines() if row.startswith(f"{word} ")}
 
 
 def remove(names: Sequence[str]) -> None:

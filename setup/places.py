@@ -15,6 +15,10 @@ ENVIRONMENT = SYSTEM / "venv"
 RECORD = SYSTEM / "installed.json"
 # /usr/local/bin is in sudo's secure_path on Debian and Ubuntu: `sudo minidock` finds the links there.
 LINKS = Path("/usr/local/bin")
+# The engine's defaults; set-up must be able to remove an engine whose code is already gone.
+DATA_ROOT = Path("/var/lib/minidock")
+EXEC_ROOT = Path("/run/minidock")
+CGROUP_PARENT = "/minidock"
 
 
 def cache() -> Path:

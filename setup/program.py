@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from setup import environment, places, record
+from setup import environment, places, record, remains
 from setup.privilege import Refused
 
 # The chapters come along for `minidock learn`, which looks for them beside the package.
@@ -58,6 +58,9 @@ def install() -> None:
     known.links = [str(places.LINKS / name) for name in scripts]
     known.source = source_digest()
     record.write(known)
+    if pid := remains.engine(places.EXEC_ROOT, places.CGROUP_PARENT):
+        print(f"An engine (pid {pid}) runs on with the copy that was there before. Its containers survive a")
+        print(f"change: sudo kill {pid}, and the next minidock command starts the new one.", flush=True)
 
 
 def _renew(name: str) -> Path:

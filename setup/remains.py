@@ -11,6 +11,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 PATIENCE = 10.0
 MNT_DETACH = 2
@@ -24,6 +25,15 @@ def answers(socket_path: str) -> bool:
         except OSError:
             return False
     return True
+
+
+def engine(exec_root: Path, parent: str) -> int:
+    """Return the pid of the daemon of this exec root, 0 if none runs: a stale file may name a stranger."""
+    try:
+        pid = int((exec_root / "minidock.pid").read_text())
+    except (OSError, ValueError):
+        return 0
+    return pid if pid in processes(parent) else 0
 
 
 def terminate(pid: int, gone: Callable[[], bool]) -> None:

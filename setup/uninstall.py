@@ -3,18 +3,13 @@
 Images and containers are the user's work: they stay, and the list says so, unless --data was given.
 """
 
-import contextlib
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from setup import packages, places, privilege, record, remains
-
-# The engine's defaults; set-up must be able to remove an engine whose code is already gone.
-DATA_ROOT = Path("/var/lib/minidock")
-EXEC_ROOT = Path("/run/minidock")
-CGROUP_PARENT = "/minidock"
+from setup.places import CGROUP_PARENT, DATA_ROOT, EXEC_ROOT
 
 
 def main(data: bool) -> int:
@@ -72,10 +67,8 @@ def _goes(known: record.Record, removed: Sequence[str]) -> list[str]:
 
 def _end_engine() -> None:
     """End the engine of the default directories, first politely, then by its cgroup."""
-    with contextlib.suppress(OSError, ValueError):
-        pid = int((EXEC_ROOT / "minidock.pid").read_text())
-        if pid in remains.processes(CGROUP_PARENT):  # a stale file may name a stranger
-            remains.terminate(pid, lambda: not os.path.exists(f"/proc/{pid}"))
+    if pid := remains.engine(EXEC_ROOT, CGROUP_PARENT):
+        remains.terminate(pid, lambda: not os.path.exists(f"/proc/{pid}"))
     remains.end_cgroup(CGROUP_PARENT)
 
 

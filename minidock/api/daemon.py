@@ -13,6 +13,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 
@@ -27,6 +28,7 @@ from minidock.errors import Conflict, Forbidden, MinidockError
 from minidock.paths import Paths
 
 log = logging.getLogger(__name__)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -50,6 +52,8 @@ def serve(options: DaemonOptions) -> None:
     if os.geteuid() != 0:
         raise Forbidden("the engine needs root: namespaces, mounts and cgroups are its work (try sudo)")
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a client that leaves is an error code, not a death
+    # Before any thread is there, so that all inherit it: whoever asks to stop waits until the engine is open.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     paths = options.engine.paths
     with contextlib.ExitStack() as stack:
         stack.enter_context(_exec_root_locked(paths))
@@ -65,13 +69,22 @@ def serve(options: DaemonOptions) -> None:
         stack.callback(engine.close)
         _allow_many_clients()
         server = Server(listeners, Dispatcher(engine, Router()).serve)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: server.stop())
+        threading.Thread(target=_stop_when_asked, args=(server,), name="signals", daemon=True).start()
         _notify_systemd("READY=1")
         log.info("minidock %s (pid %d) listens on %s", __version__, os.getpid(), ", ".join(options.listen_on))
         server.run()
         _notify_systemd("STOPPING=1")
         log.info("stopping; containers keep running")
+
+
+def _stop_when_asked(server: Server) -> None:
+    """Stop the server at SIGTERM or SIGINT.
+
+    A handler would run in the main thread wherever it is: an interrupt while the engine finds its containers
+    again was taken for a damaged record, and one just before poll(2) was not noticed at all. sigwait(3).
+    """
+    signal.sigwait(STOP_SIGNALS)
+    server.stop()
 
 
 @contextlib.contextmanager

@@ -67,10 +67,13 @@ def _recover_one(engine: Engine, identifier: str, began: float) -> None:
     engine.names.reserve(record.name, identifier)
     engine.containers[identifier] = container
     shim = _find_shim(engine, container, began)
-    if shim is not None:
-        _resume(engine, container, shim)
-    else:
-        _settle(engine, container, known)
+    try:
+        if shim is not None:
+            _resume(engine, container, shim)
+        else:
+            _settle(engine, container, known)
+    except OSError as error:  # a full disk, say: that is no reason to lose a container that was read
+        engine.problems.append(f"container {identifier}: {error}")
 
 
 def _find_shim(engine: Engine, container: Container, began: float) -> Shim | None:
@@ -113,10 +116,13 @@ def _resume(engine: Engine, container: Container, shim: Shim) -> None:
         frozen = engine.cgroup(container).is_frozen()
     except OSError:
         log.exception("cannot ask whether container %s is paused", container.id)
-    started = container.state.started_at
-    networking.resume(engine, container)
     with container.lock:
         container.shim = shim
+        execs.resume(engine, container, shim.execs)
+        engine.supervisor.watch(container, shim)
+    networking.resume(engine, container)
+    started = container.state.started_at
+    with container.lock:
         container.change(
             status="paused" if frozen else "running",
             pid=shim.pid,
@@ -125,9 +131,7 @@ def _resume(engine: Engine, container: Container, shim: Shim) -> None:
             has_been_started=True,
             started_at=times.now() if times.is_zero(started) or not container.is_running else started,
         )
-        execs.resume(engine, container, shim.execs)
         health.watch(engine, container)
-        engine.supervisor.watch(container, shim)
 
 
 def _settle(engine: Engine, container: Container, known: bool) -> None:

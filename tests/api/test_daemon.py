@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pytest
 
 from minidock.api.daemon_options import parse_options
 from minidock.errors import InvalidParameter
-from tests.api.conftest import DAEMON, IMAGE, Daemon, busybox_tar
+from tests.api.conftest import DAEMON, IMAGE, START_TIMEOUT, Daemon, busybox_tar
 
 StartDaemon = Callable[..., Daemon]
 
@@ -46,6 +48,37 @@ def test_a_stop_leaves_no_socket_and_no_pid_file(new_daemon: StartDaemon, number
     assert daemon.stop(number) == 0
     assert not os.path.exists(daemon.socket_path)
     assert not (daemon.directory / "run" / "minidock.pid").exists()
+
+
+@pytest.mark.soak(200)
+def test_an_interrupt_at_any_moment_of_a_start_ends_the_daemon_and_costs_no_container(
+    new_daemon: StartDaemon, rounds: int
+) -> None:
+    """It was once taken for a damaged record in the middle of a write, and missed just before a poll."""
+    daemon = new_daemon("interrupted")
+    client = daemon.client()
+    client.post(f"/images/create?fromSrc=-&repo={IMAGE.partition(':')[0]}&tag=latest", busybox_tar())
+    identifier = client.create("sleep", "1000")
+    client.start(identifier)
+    pid = client.inspect(identifier)["State"]["Pid"]
+    assert daemon.stop() == 0
+    began = time.monotonic()
+    daemon = new_daemon("interrupted")
+    longest = time.monotonic() - began
+    assert daemon.stop() == 0
+    assert not os.path.exists(daemon.socket_path)
+    for turn in range(rounds):
+        with open(daemon.directory / "log", "ab") as log:
+            process = subprocess.Popen(daemon.process.args, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        time.sleep(random.Random(turn).uniform(0, longest))
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=START_TIMEOUT)
+        assert not os.path.exists(daemon.socket_path), (
+            f"turn {turn}, status {process.returncode}: {daemon.log}"
+        )
+    daemon = new_daemon("interrupted")
+    assert daemon.client().inspect(identifier)["State"]["Pid"] == pid
+    assert "WARNING" not in daemon.log
 
 
 def test_a_container_outlives_its_daemon(new_daemon: StartDaemon) -> None:

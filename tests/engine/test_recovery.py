@@ -137,6 +137,23 @@ def test_a_damaged_state_of_a_running_container_is_asked_of_its_shim(fresh_bench
     assert containers.find(engine, identifier).state.pid == pid
 
 
+def test_a_container_whose_state_cannot_be_written_is_kept(fresh_bench: Bench) -> None:
+    """A full disk at the start of the engine once cost what ran: it was killed and quarantined."""
+    bench = fresh_bench
+    identifier = bench.start("sleep", "100")
+    pid = containers.find(bench.engine, identifier).state.pid
+    directory = bench.engine.paths.container(identifier)
+    subprocess.run(["chattr", "+i", directory], check=True)  # even root can make no file there
+    try:
+        engine = bench.reopen()
+    finally:
+        subprocess.run(["chattr", "-i", directory], check=True)
+    assert directory in engine.problems[0]
+    assert containers.find(engine, identifier).state.pid == pid
+    lifecycle.kill(engine, identifier)
+    assert bench.wait(identifier).status_code == 137
+
+
 def test_a_damaged_record_is_quarantined_and_the_rest_goes_on(fresh_bench: Bench) -> None:
     bench = fresh_bench
     broken, sound = bench.start("sleep", "100", name="broken"), bench.create("true", name="sound")

@@ -83,3 +83,16 @@ def test_mounts_below_a_directory_are_detached_and_others_are_not(tmp_path: Path
         cwd=Path(__file__).parents[2],
     )
     assert answer.stdout.strip() == f"| {beside}"
+
+
+def test_an_engine_is_known_by_its_pid_file_only_if_it_is_in_the_cgroup(parent: str, tmp_path: Path) -> None:
+    member = join(f"{hierarchy()}{parent}/engine")
+    try:
+        assert remains.engine(tmp_path, parent) == 0
+        (tmp_path / "minidock.pid").write_text(f"{os.getpid()}\n")
+        assert remains.engine(tmp_path, parent) == 0
+        (tmp_path / "minidock.pid").write_text(f"{member.pid}\n")
+        assert remains.engine(tmp_path, parent) == member.pid
+    finally:
+        member.kill()
+        member.wait()
