@@ -13,7 +13,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import minidock
-from minidock.engine import log_drivers, times
+from minidock.engine import log_drivers, times, validation
 from minidock.engine.inspection import STORAGE_DRIVER
 from minidock.engine.views import (
     Component,
@@ -88,7 +88,7 @@ def info(engine: Engine) -> Info:
         labels=list(engine.configuration.labels),
         experimental_build=False,
         server_version=minidock.__version__,
-        runtimes={"minidock": Runtime(path="minidock-runc")},
+        runtimes={name: Runtime(path="minidock-runc") for name in validation.RUNTIMES},
         default_runtime="minidock",
         swarm=Swarm(),
         live_restore_enabled=True,

@@ -29,6 +29,8 @@ MODES = {
     "--userns": "user namespace",
     "--cgroupns": "cgroup namespace",
 }
+# Names by which clients ask for the one runtime that there is; minidock-runc has runc's command line.
+RUNTIMES = ("minidock", "runc", "io.containerd.runc.v2")
 SHAREABLE = ("--pid", "--ipc")  # a running container can share these namespaces with another
 _HOSTNAME = re.compile(r"[^\s\x00-\x1f\x7f/]{0,64}")
 
@@ -116,7 +118,7 @@ def _check_modes(config: ContainerConfig, host: HostConfig, networking: Networki
         raise InvalidParameter("conflicting options: hostname and the UTS mode")
     if host.isolation not in ("", "default"):
         raise InvalidParameter(f"invalid isolation '{host.isolation}' on linux")
-    if host.runtime not in (None, "", "minidock", "runc", "io.containerd.runc.v2"):
+    if host.runtime and host.runtime not in RUNTIMES:
         raise InvalidParameter(f"unknown or invalid runtime name: {host.runtime}")
     if host.cgroup_parent and not re.fullmatch(r"/?[\w.@:-]+(/[\w.@:-]+)*", host.cgroup_parent):
         raise InvalidParameter(f"invalid cgroup parent: {host.cgroup_parent!r}")

@@ -245,7 +245,8 @@ def _block(
 
 
 def _verify_checksum(block: bytes, stored: bytes) -> None:
-    expected = _number(stored)
+    digits = stored.rstrip(b"\0 ").strip(b" ")
+    expected = int(digits, 8) if digits and not digits.strip(b"01234567") else -1
     unsigned = sum(block) - sum(stored) + 8 * 0x20
     if unsigned != expected:
         signed = unsigned - 256 * sum(1 for i, byte in enumerate(block) if byte > 127 and not 148 <= i < 156)

@@ -109,7 +109,7 @@ def test_endless_extension_headers_are_refused() -> None:
 
 
 def test_rubbish_is_no_tar() -> None:
-    with pytest.raises(InvalidParameter, match=r"not a tar archive|not a number"):
+    with pytest.raises(InvalidParameter, match="not a tar archive"):
         read_all(io.BytesIO(b"#!/bin/sh\n" + b"rubbish" * 200))
 
 
