@@ -191,6 +191,7 @@ def test_attach_with_logs_repeats_what_was_said(containers: Client) -> None:
         assert attached.output() == {STDOUT: b"before\n", STDERR: b"err\n"}
 
 
+@pytest.mark.usefixtures("only_minidock")  # dockerd sends both at once
 def test_the_stream_begins_when_the_client_has_read_the_head(containers: Client) -> None:
     """docker-py reads the head through a buffer that it then forgets."""
     identifier, _ = containers.run("echo", "said")

@@ -39,7 +39,7 @@ class Session:
 
     def __init__(self, client: Client, identifier: str, query: str = ALL, **headers: str) -> None:
         self.socket = client.connect()
-        lines = [f"GET /v1.50/containers/{identifier}/attach/ws?{query} HTTP/1.1", "Host: x"]
+        lines = [f"GET /containers/{identifier}/attach/ws?{query} HTTP/1.1", "Host: x"]
         given = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Key": KEY}
         given |= {"Sec-WebSocket-Version": "13", **headers}
         lines += [f"{name}: {value}" for name, value in given.items()]
@@ -86,12 +86,14 @@ def test_much_passes_byte_for_byte(containers: Client) -> None:
         assert b"".join(payload for opcode, payload in session.frames() if opcode == BINARY) == data
 
 
+@pytest.mark.usefixtures("only_minidock")  # dockerd sends all streams
 def test_the_log_comes_first_and_only_the_streams_asked_for(containers: Client) -> None:
     identifier, _ = containers.run("sh", "-c", "echo out; echo err >&2")
     with contextlib.closing(Session(containers, identifier, "logs=1&stderr=1")) as session:
         assert list(session.frames()) == [(BINARY, b"err\n"), (CLOSE, b"\x03\xe8")]
 
 
+@pytest.mark.usefixtures("only_minidock")  # dockerd closes without an answer
 def test_a_client_that_closes_is_answered_and_the_container_lives_on(containers: Client) -> None:
     identifier = containers.create("sleep", "1000")
     containers.start(identifier)
@@ -101,6 +103,7 @@ def test_a_client_that_closes_is_answered_and_the_container_lives_on(containers:
     assert containers.inspect(identifier)["State"]["Running"]
 
 
+@pytest.mark.usefixtures("only_minidock")  # dockerd takes more
 @pytest.mark.parametrize(
     "wrong",
     [{"Upgrade": "tcp"}, {"Sec-WebSocket-Version": "8"}, {"Sec-WebSocket-Key": "c2hvcnQ="}],
