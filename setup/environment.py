@@ -69,13 +69,13 @@ def lacks_venv(python: str) -> bool:
     return _run([python, "-c", "import ensurepip, venv"]).returncode != 0
 
 
-def is_ready(directory: Path, python: str, wanted: Sequence[str]) -> bool:
+def is_ready(directory: Path, python: str, wanted: Sequence[str], path_lines: Sequence[str] = ()) -> bool:
     """Tell whether the environment holds what is wanted, made by this interpreter in its present version."""
     try:
         stamp = json.loads((directory / STAMP).read_text())
     except (OSError, ValueError):
         return False
-    return bool(stamp == _stamp(python, wanted))
+    return bool(stamp == _stamp(python, wanted, path_lines))
 
 
 def make(directory: Path, python: str, wanted: Sequence[str], path_lines: Sequence[str] = ()) -> None:
@@ -97,7 +97,7 @@ def make(directory: Path, python: str, wanted: Sequence[str], path_lines: Sequen
         _must([*pip, *wanted])
     if path_lines:
         (packages_directory(directory) / "minidock-checkout.pth").write_text("\n".join(path_lines) + "\n")
-    (directory / STAMP).write_text(json.dumps(_stamp(python, wanted), indent=2) + "\n")
+    (directory / STAMP).write_text(json.dumps(_stamp(python, wanted, path_lines), indent=2) + "\n")
 
 
 def packages_directory(directory: Path) -> Path:
@@ -105,8 +105,13 @@ def packages_directory(directory: Path) -> Path:
     return next(iter(sorted((directory / "lib").glob("python3*/site-packages"))))
 
 
-def _stamp(python: str, wanted: Sequence[str]) -> dict[str, Any]:
-    return {"python": os.path.realpath(python), "version": _version(python), "requirements": list(wanted)}
+def _stamp(python: str, wanted: Sequence[str], path_lines: Sequence[str]) -> dict[str, Any]:
+    return {
+        "python": os.path.realpath(python),
+        "version": _version(python),
+        "requirements": list(wanted),
+        "path": list(path_lines),
+    }
 
 
 def _version(python: str) -> list[int]:

@@ -38,7 +38,7 @@ def for_tests(python: str, oracles: bool) -> list[Step]:
     """Return what is missing before the tests can run."""
     steps = [*_packages(python, packages.missing_oracles() if oracles else []), *_docker_client()]
     target, wanted = places.test_environment(python), environment.requirements("test")
-    if not environment.is_ready(target, python, wanted):
+    if not environment.is_ready(target, python, wanted, _path_lines(target)):
         text = (
             f"make a Python environment for the tests in {target} (with {python}), download their libraries"
         )
@@ -97,9 +97,13 @@ def _program(text: str) -> Step:
 
 
 def _path_lines(target: Path) -> list[str]:
-    """Return the .pth lines of the tests' environment: the checkout, and bytecode kept out of it."""
+    """Return the .pth lines of the tests' environment: the checkout, and bytecode kept out of it.
+
+    The prefix hides the bytecode of the standard library too, so whoever imports first must write it: compiling
+    all that the daemon imports takes a second of each start.
+    """
     compiled = target / "pycache"
     return [
         str(places.CHECKOUT),
-        f"import sys; sys.pycache_prefix = {str(compiled)!r}; sys.dont_write_bytecode = True",
+        f"import sys; sys.pycache_prefix = {str(compiled)!r}; sys.dont_write_bytecode = False",
     ]

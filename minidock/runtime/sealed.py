@@ -27,7 +27,8 @@ def command(module: str, *arguments: str) -> list[str]:
     """
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     path = [package, *(entry for entry in sys.path if entry and os.path.isabs(entry) and entry != package)]
-    start = f"import sys; sys.path[:] = {path!r}; from {module} import main; main(*sys.argv[1:])"
+    where = f"sys.path[:] = {path!r}; sys.pycache_prefix = {sys.pycache_prefix!r}"
+    start = f"import sys; {where}; from {module} import main; main(*sys.argv[1:])"
     return [sys.executable, "-I", "-S", "-B", "-c", start, *arguments]
 
 

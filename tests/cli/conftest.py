@@ -24,7 +24,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 IMPORT = "from minidock.cli.main import run_and_exit; run_and_exit()"
-CLI = f"import sys; sys.path.insert(0, {str(ROOT)!r}); {IMPORT}"
+CLI = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.pycache_prefix = {sys.pycache_prefix!r}; {IMPORT}"
 MINIDOCK = [sys.executable, "-I", "-S", "-c", CLI]
 APPLETS = ("sh", "echo", "cat", "sleep", "true", "false", "stty", "head")
 IMAGE = "minidock-cli-test:latest"

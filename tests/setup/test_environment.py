@@ -11,9 +11,11 @@ from setup.privilege import Refused
 def test_an_environment_is_ready_once_made_and_only_for_what_it_holds(tmp_path: Path) -> None:
     python, target = environment.base_python(), tmp_path / "venv"
     assert not environment.is_ready(target, python, [])
-    environment.make(target, python, [], ["import sys; sys.minidock_was_here = True"])
-    assert environment.is_ready(target, python, [])
-    assert not environment.is_ready(target, python, ["msgspec"])
+    lines = ["import sys; sys.minidock_was_here = True"]
+    environment.make(target, python, [], lines)
+    assert environment.is_ready(target, python, [], lines)
+    assert not environment.is_ready(target, python, ["msgspec"], lines)
+    assert not environment.is_ready(target, python, [])
     assert list(environment.packages_directory(target).glob("*.pth"))
 
 
