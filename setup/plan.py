@@ -99,8 +99,8 @@ def _program(text: str) -> Step:
 def _path_lines(target: Path) -> list[str]:
     """Return the .pth lines of the tests' environment: the checkout, and bytecode kept out of it.
 
-    The prefix hides the bytecode of the standard library too, so whoever imports first must write it: compiling
-    all that the daemon imports takes a second of each start.
+    The prefix hides the bytecode of the standard library too, so whoever imports first must write it:
+    compiling all that the daemon imports takes a second of each start.
     """
     compiled = target / "pycache"
     return [
