@@ -11,7 +11,7 @@ from minidock.learn.wrong import Wrong, expect
 KINDS = ("uts", "ipc", "pid", "mount", "network", "cgroup")
 FILES = {"uts": "uts", "ipc": "ipc", "pid": "pid", "mount": "mnt", "network": "net", "cgroup": "cgroup"}
 BLOCKED = set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
-CROWD = 12
+CROWD = 6
 UNFIT = ("NotImplemented" + "Error", "NotYours", "NameError", "UnboundLocalError", "SyntaxError")
 
 

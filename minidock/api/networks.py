@@ -52,7 +52,7 @@ def disconnect(engine: Engine, exchange: Exchange, name: str) -> Reply:
 
 def prune(engine: Engine, exchange: Exchange) -> Reply:
     """POST /networks/prune."""
-    return json_reply({"NetworksDeleted": network_verbs.prune(engine, exchange.query.filters())})
+    return json_reply({"NetworksDeleted": network_verbs.prune(engine, exchange.query.filters()) or None})
 
 
 def _request(exchange: Exchange) -> ConnectRequest:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 LINE_LIMIT = 16 * 1024
 CHUNK = 256 * 1024
+_PLAIN = bytes(set(range(0x20, 0x7F)) - set(b'"\\'))  # what a JSON text has as it is
 _encode_text: Callable[[str], str] = json.encoder.encode_basestring  # in C
 
 
@@ -84,17 +85,21 @@ class Writer:
         os.close(self._descriptor)
 
     def _append(self, stream: str, data: bytes) -> None:
-        tail = f',"stream":"{stream}","time":"{timestamp(time.time_ns())}"}}\n'
-        lines = data.split(b"\n")
-        room = self._max_size - self._size if self._max_size else None
-        enough = room is None or room > 2 * len(data) + len(lines) * (len(tail) + 8)
-        if enough and not lines[-1] and b"\\" not in data and len(max(lines, key=len)) < LINE_LIMIT:
-            # One pass in C over the block: without backslashes in it, each \n of its JSON form ends a line.
+        tail = f'"stream":"{stream}","time":"{timestamp(time.time_ns())}"}}\n'
+        special = data.translate(None, _PLAIN)
+        lines = data.count(b"\n")
+        enough = not self._max_size or self._max_size - self._size > 2 * len(data) + lines * (len(tail) + 16)
+        if enough and len(special) == lines and _is_of_short_lines(data):
+            # What JSON writes as it is, and newlines: two passes in C over the block.
+            between = f'\\n",{tail}{{"log":"'.encode()
+            self._write_out((b'{"log":"' + data.replace(b"\n", between)).removesuffix(b'{"log":"'))
+        elif enough and b"\\" not in special and _is_of_short_lines(data):
+            # One pass more: without backslashes in the block, each \n of its JSON form ends a line.
             encoded = _encode_text(data.decode("utf-8", "replace"))[1:-1]
-            entries = encoded.replace("\\n", '\\n"' + tail + '{"log":"')
-            self._write_out('{"log":"' + entries.removesuffix('{"log":"'))
+            entries = encoded.replace("\\n", '\\n",' + tail + '{"log":"')
+            self._write_out(('{"log":"' + entries.removesuffix('{"log":"')).encode())
         else:
-            self._append_each(stream, lines, tail)
+            self._append_each(stream, data.split(b"\n"), "," + tail)
 
     def _append_each(self, stream: str, lines: list[bytes], tail: str) -> None:
         """Log line by line: long ones in pieces, and with a look at the file's size after each."""
@@ -105,13 +110,13 @@ class Writer:
             batch.append('{"log":' + _encode_text(piece.decode("utf-8", "replace")) + tail)
             size += len(batch[-1])
             if self._max_size and size >= self._max_size:
-                self._write_out("".join(batch))
+                self._write_out("".join(batch).encode())
                 self._rotate()
                 batch, size = [], 0
-        self._write_out("".join(batch))
+        self._write_out("".join(batch).encode())
 
-    def _write_out(self, text: str) -> None:
-        data = (b"\n" if self._is_torn and text else b"") + text.encode()
+    def _write_out(self, data: bytes) -> None:
+        data = b"\n" + data if self._is_torn and data else data
         self._size += len(data)
         try:
             while data:
@@ -140,6 +145,16 @@ class Writer:
             return
         os.close(self._descriptor)
         self._descriptor, self._size, self._is_torn = opened
+
+
+def _is_of_short_lines(data: bytes) -> bool:
+    """Tell whether `data` is whole lines, each of which fits into one record."""
+    start = 0
+    while start < len(data):
+        start = data.rfind(b"\n", start, start + LINE_LIMIT) + 1
+        if not start:
+            return False
+    return True
 
 
 def _pieces(line: bytes) -> list[bytes]:

@@ -323,6 +323,7 @@ def test_prune_removes_what_no_container_names(engine: Engine, name: str) -> Non
     create(engine, f"{name}-2")
     one = engine.run(network=name)
     assert engine.client.post("/networks/prune").json["NetworksDeleted"] == [f"{name}-2"]
+    assert engine.client.post("/networks/prune").json == {"NetworksDeleted": None}
     engine.remove(one)
 
 

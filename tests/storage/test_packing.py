@@ -109,7 +109,9 @@ def _act(kind: str, path: Path, root: Path, number: int) -> None:
     elif kind == "owner":
         os.chown(path, number, number + 1, follow_symlinks=False)
     elif kind == "file":
-        path.write_bytes(b"x" * number * 100) if not path.is_symlink() else None
+        # A pipe would wait for a reader for ever, a device would be written to.
+        if not path.is_symlink() and (path.is_file() or not path.exists()):
+            path.write_bytes(b"x" * number * 100)
         os.utime(path, ns=(0, number * 10**9 + 5), follow_symlinks=False)
     elif kind == "directory":
         path.mkdir(parents=True)

@@ -1,5 +1,6 @@
 """What many containers leave behind on the host and in the daemon: nothing."""
 
+import contextlib
 import os
 import subprocess
 import time
@@ -18,9 +19,26 @@ def files_below(top: Path) -> list[str]:
     return sorted(f"{path}/{name}" for path, names, files in os.walk(top) for name in (*names, *files))
 
 
+def descendants(pid: int) -> list[int]:
+    """Return the process and all below it, except those that are ending."""
+    found = [pid]
+    for one in found:
+        with contextlib.suppress(OSError):
+            for task in os.listdir(f"/proc/{one}/task"):
+                found += map(int, Path(f"/proc/{one}/task/{task}/children").read_text().split())
+    return [one for one in found if os.path.exists(f"/proc/{one}/fd/0")]
+
+
+def namespaces(pid: int) -> list[str]:
+    """Return the namespaces of a process by their inodes."""
+    with contextlib.suppress(OSError):
+        return [os.readlink(f"/proc/{pid}/ns/{kind}") for kind in os.listdir(f"/proc/{pid}/ns")]
+    return []
+
+
 def everything(daemon: Daemon) -> dict[str, object]:
-    """Count what could leak: mounts, cgroups, processes of the daemon, its descriptors and threads, and
-    files.
+    """Count what could leak: mounts, namespaces, cgroups, processes of the daemon, descriptors and
+    threads of it and of them, and files.
     """
     pid = daemon.process.pid
     children = subprocess.run(
@@ -28,9 +46,10 @@ def everything(daemon: Daemon) -> dict[str, object]:
     ).stdout
     files = files_below(daemon.directory / "data" / "containers")
     return {
-        "mounts": Path("/proc/self/mountinfo").read_text().count("\n"),
+        "mounts": Path(f"/proc/{pid}/mountinfo").read_text().count(str(daemon.directory)),
+        "namespaces": len({link for one in descendants(pid) for link in namespaces(one)}),
         "cgroups": sorted(path.name for path in cgroup_directories(daemon.cgroup_parent)),
-        "descriptors": len(os.listdir(f"/proc/{pid}/fd")),
+        "descriptors": [len(os.listdir(f"/proc/{one}/fd")) for one in descendants(pid)],
         "threads": len(os.listdir(f"/proc/{pid}/task")),
         "children": [line for line in children.splitlines() if line.split()[0] == str(pid)],
         "files": files,
@@ -65,6 +84,29 @@ def test_runs_leave_nothing(docker: Docker, system_daemon: Daemon, rounds: int) 
     before = at_rest(system_daemon)
     for _ in range(rounds):
         docker.run(script="true")
+    assert settled(system_daemon, before) == before
+
+
+@pytest.mark.soak(1000)
+@pytest.mark.timeout(1800)
+def test_whole_lives_leave_nothing(docker: Docker, system_daemon: Daemon, rounds: int) -> None:
+    client = system_daemon.client()
+
+    def live() -> None:
+        host = {"NetworkMode": "none"}
+        identifier = client.create("sleep", "1000", host=host, Image=docker.image)
+        client.start(identifier)
+        body = {"Cmd": ["echo", "hello"], "AttachStdout": True}
+        exec_id = client.post(f"/containers/{identifier}/exec", body).json["Id"]
+        assert b"hello" in client.post(f"/exec/{exec_id}/start", {}).body
+        assert client.post(f"/containers/{identifier}/stop?t=0").status == 204
+        assert client.get(f"/containers/{identifier}/logs?stdout=1").status == 200
+        assert client.delete(f"/containers/{identifier}?v=1").status == 204
+
+    live()
+    before = at_rest(system_daemon)
+    for _ in range(rounds):
+        live()
     assert settled(system_daemon, before) == before
 
 
