@@ -15,8 +15,7 @@ def moment(text: str, name: str = "") -> str:
     if not text or text.replace(".", "", 1).removeprefix("-").isdecimal():
         return text
     try:
-        past = time.time_ns() - duration_ns(text)
-        return f"{past // 10**9}.{past % 10**9:09d}"
+        return str((time.time_ns() - duration_ns(text)) // 10**9)  # whole seconds, as Docker's
     except ValueError:
         pass
     try:

@@ -78,6 +78,7 @@ class Side:
             "COMPOSE_PROJECT_NAME": "p",
             "COMPOSE_HTTP_TIMEOUT": "300",
             "LC_ALL": "C.UTF-8",
+            "COLUMNS": "400",  # so that no cell of a table is wrapped
         }
         subprocess.run([docker, "import", "-", "box"], input=box, env=self.environment, check=True)
 
@@ -101,6 +102,8 @@ class Side:
         )
         text = re.sub(r"p_worker_run_\S+|\bHOSTNAME=\S+", "<one-off>", normal(done.stdout))
         text = re.sub(r",:::\d+->\d+/\w+", "", text)  # the oracle's namespace has no IPv6
+        # The client names networks in the random order of a map.
+        text = re.sub(r"\S+,\S+", lambda found: ",".join(sorted(found[0].split(","))), text)
         lines = {" ".join(line.strip("-").split()) for line in text.splitlines()}
         return line, done.returncode, sorted(line for line in lines if not line.endswith("..."))
 
