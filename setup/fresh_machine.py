@@ -80,6 +80,9 @@ def make(root: Path) -> None:
         (root / "etc/ssl").mkdir(exist_ok=True)
         shutil.copyfile(bundle, str(root) + CERTIFICATES)
     (root / "etc/pip.conf").write_text(_pip_file(bool(bundle)))
+    for file in _pip_files():
+        (root / file.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, root / file.lstrip("/"))
     folders = list(_local_folders())
     (root / "etc/host-folders").write_text("".join(f"{folder}\n" for folder in folders))
     for folder in folders:
@@ -135,6 +138,13 @@ def _pip_file(own_certificates: bool) -> str:
     if own_certificates:
         settings["cert"] = CERTIFICATES
     return "[global]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items())
+
+
+def _pip_files() -> Iterator[str]:
+    """Yield the files of this host that pip's settings name, such as constraints; certificates apart."""
+    for name, value in _pip_settings():
+        if name != "cert":
+            yield from (word for word in value.split() if os.path.isabs(word) and os.path.isfile(word))
 
 
 def _certificates() -> str | None:
