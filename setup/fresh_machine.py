@@ -80,9 +80,9 @@ def make(root: Path) -> None:
         (root / "etc/ssl").mkdir(exist_ok=True)
         shutil.copyfile(bundle, str(root) + CERTIFICATES)
     (root / "etc/pip.conf").write_text(_pip_file(bool(bundle)))
-    for file in _pip_files():
-        (root / file.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, root / file.lstrip("/"))
+    for named in _pip_files():
+        (root / named.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(named, root / named.lstrip("/"))
     folders = list(_local_folders())
     (root / "etc/host-folders").write_text("".join(f"{folder}\n" for folder in folders))
     for folder in folders:
