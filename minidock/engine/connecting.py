@@ -16,6 +16,7 @@ from minidock.engine.containers import Container, find
 from minidock.engine.model import Endpoint, EndpointConfig, NetworkingConfig
 from minidock.engine.network_model import NetworkRecord
 from minidock.errors import Forbidden, MinidockError, NotFound
+from minidock.kernel.trace import Trace
 from minidock.network import endpoint
 from minidock.network.endpoint import Route
 
@@ -130,7 +131,7 @@ def _republish(engine: Engine, container: Container, after: dict[str, Endpoint],
     with ExitStack() as undo:
         bound: list[publishing.Bound] = []
         if main is not None:
-            bound = publishing.publish(engine, container, main, failed, undo)
+            bound = publishing.publish(engine, container, main, failed, undo, Trace(None))
             if container.shim is not None:
                 publishing.hand_over(container.shim, bound)
         container.change(endpoints=after, ports=publishing.bindings(bound))

@@ -23,6 +23,7 @@ from minidock.engine.model import Endpoint, EndpointConfig
 from minidock.engine.network_model import NetworkRecord
 from minidock.errors import Conflict, InvalidParameter, MinidockError, NotFound
 from minidock.kernel import conntrack
+from minidock.kernel.trace import Trace
 from minidock.network import bridge, endpoint, namespaces
 from minidock.network.addresses import Address, Pool, mac_of, parse_address
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def namespace(engine: Engine, container: Container, undo: ExitStack) -> int:
+def namespace(engine: Engine, container: Container, undo: ExitStack, trace: Trace) -> int:
     """Return the descriptor of the network namespace that the container is to run in; -1 is the host's.
 
     `undo` closes it. A namespace made here has its loopback up and nothing else.
@@ -43,7 +44,9 @@ def namespace(engine: Engine, container: Container, undo: ExitStack) -> int:
     if mode.startswith("container:"):
         descriptor = open_namespace(partner(engine, container))
     else:
-        descriptor = namespaces.create()
+        with trace.step("make the network namespace", function=f"{namespaces.__name__}:create") as made:
+            descriptor = namespaces.create()
+            made["inode"] = os.fstat(descriptor).st_ino
     undo.callback(os.close, descriptor)
     return descriptor
 
@@ -92,7 +95,9 @@ def in_order(engine: Engine, container: Container, made: dict[str, Endpoint]) ->
     return {identifier: made[identifier] for identifier in sorted(made, key=rank)}
 
 
-def plug_all(engine: Engine, container: Container, descriptor: int, failed: ExitStack) -> dict[str, Endpoint]:
+def plug_all(
+    engine: Engine, container: Container, descriptor: int, failed: ExitStack, trace: Trace
+) -> dict[str, Endpoint]:
     """Give the namespace an interface for each network of the container; `failed` takes them back."""
     wanted = container.record.networking.endpoints_config or {}
     found: dict[str, Endpoint] = {}
@@ -102,9 +107,13 @@ def plug_all(engine: Engine, container: Container, descriptor: int, failed: Exit
     bridged.sort(key=lambda pair: (-pair[1].gw_priority, pair[0].internal, pair[0].name))
     leader = next((record.id for record, _ in bridged if not record.internal), "")
     for record, asked in bridged:
-        made = reserve(engine, record, asked, found.values(), failed)
-        gateways = [made.gateway, made.ipv6_gateway] if record.id == leader else []
-        plug(engine, container, record, asked, made, descriptor, [one for one in gateways if one])
+        with trace.step("choose an address", function=f"{__name__}:reserve", bridge=record.bridge) as facts:
+            made = reserve(engine, record, asked, found.values(), failed)
+            facts["addresses"] = [one for one in (made.ip_address, made.ipv6_address) if one]
+        gateways = [one for one in (made.gateway, made.ipv6_gateway) if one and record.id == leader]
+        pair = {"inside": made.interface, "outside": made.link, "gateways": gateways}
+        with trace.step("plug in the interface", function=f"{endpoint.__name__}:plug", **pair):
+            plug(engine, container, record, asked, made, descriptor, gateways)
         found[record.id] = made
     return found
 

@@ -19,6 +19,7 @@ from minidock.engine import endpoints, etc_files, links, name_service, publishin
 from minidock.engine.containers import Container
 from minidock.engine.model import Endpoint
 from minidock.errors import MinidockError
+from minidock.kernel.trace import Trace
 from minidock.network import endpoint
 from minidock.network.addresses import parse_address
 
@@ -37,20 +38,23 @@ class Prepared:
     ports: list[publishing.Bound]
 
 
-def prepare(engine: Engine, container: Container, undo: ExitStack, failed: ExitStack) -> Prepared:
+def prepare(
+    engine: Engine, container: Container, undo: ExitStack, failed: ExitStack, trace: Trace
+) -> Prepared:
     """Make the network of a run, record it, and write hosts, hostname and resolv.conf.
 
-    `undo` closes descriptors in any case, `failed` takes everything back when the start fails.
+    `undo` closes descriptors in any case, `failed` takes everything back when the start fails; `trace` hears
+    of the steps.
     """
-    descriptor = endpoints.namespace(engine, container, undo)
+    descriptor = endpoints.namespace(engine, container, undo, trace)
     ports: list[publishing.Bound] = []
     if container.record.host_config.network_mode.startswith("container:"):
         _take_names(container, endpoints.partner(engine, container))
     elif descriptor >= 0:
-        made = endpoints.plug_all(engine, container, descriptor, failed)
+        made = endpoints.plug_all(engine, container, descriptor, failed, trace)
         main = publishing.main_endpoint(made)
         if main is not None:
-            ports = publishing.publish(engine, container, main, failed, undo)
+            ports = publishing.publish(engine, container, main, failed, undo, trace)
         if made:
             name_service.open_zone(engine, container, descriptor, made, failed)
             failed.callback(container.change, endpoints={}, ports={})

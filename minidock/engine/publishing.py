@@ -19,7 +19,8 @@ from minidock.engine import network_options
 from minidock.engine.containers import Container
 from minidock.engine.model import Endpoint, PortBinding
 from minidock.errors import Conflict, MinidockError
-from minidock.network.ports import Published
+from minidock.kernel.trace import Trace
+from minidock.network.ports import Firewall, Published
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
@@ -47,7 +48,12 @@ class _InUse(MinidockError):
 
 
 def publish(
-    engine: Engine, container: Container, endpoint: Endpoint, failed: ExitStack, undo: ExitStack
+    engine: Engine,
+    container: Container,
+    endpoint: Endpoint,
+    failed: ExitStack,
+    undo: ExitStack,
+    trace: Trace,
 ) -> list[Bound]:
     """Bind every port that the container is to publish and translate it; MinidockError in Docker's words.
 
@@ -65,7 +71,11 @@ def publish(
                 ) from error
     ports = [one.port for one in found]
     failed.callback(engine.networks.firewall.unpublish, ports)
-    engine.networks.firewall.publish(ports)
+    if ports:
+        elements = [" ".join(port.element()) for port in ports if port.is_translated]
+        function = f"{Firewall.__module__}:{Firewall.publish.__qualname__}"
+        with trace.step("publish the ports", function=function, elements=elements):
+            engine.networks.firewall.publish(ports)
     return found
 
 

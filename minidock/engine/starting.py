@@ -36,6 +36,7 @@ from minidock.engine.containers import Container
 from minidock.engine.transitions import require
 from minidock.errors import MinidockError, StartFailed
 from minidock.kernel import process
+from minidock.kernel.trace import Trace
 from minidock.runtime.client import Shim
 from minidock.runtime.requests import (
     STDIN_KEEP,
@@ -94,7 +95,8 @@ def _launch(engine: Engine, container: Container, trace: int) -> Shim:
         clients = _still_there(container)
         records.forget_exit(container.directory)
         failed = undo.enter_context(ExitStack())
-        joined = networking.prepare(engine, container, undo, failed)
+        steps = Trace(trace if trace >= 0 else None)
+        joined = networking.prepare(engine, container, undo, failed, steps)
         failed.callback(mounts_sources.release, engine, container)
         shown = mounts_sources.open_all(engine, container, undo)
         shared, shared_mounts = sharing.join(engine, container, undo)

@@ -15,6 +15,26 @@ if TYPE_CHECKING:
 
 # step: (how it is done, chapter, what would happen without it)
 STORY: dict[str, tuple[str, int, str]] = {
+    "make the network namespace": (
+        "unshare(2) of CLONE_NEWNET in a thread, which opens /proc/thread-self/ns/net and ends; lo is set up",
+        11,
+        "the container would see, and with enough rights change, the interfaces of the host",
+    ),
+    "choose an address": (
+        "the network's next free one; its first container also makes the bridge and the nftables table",
+        11,
+        "two containers could have one address, and their answers would go to the wrong one",
+    ),
+    "plug in the interface": (
+        "rtnetlink(7): a veth pair, one end a port of the bridge, the other inside with address and route",
+        11,
+        "the container would have its loopback only, as with --network none",
+    ),
+    "publish the ports": (
+        "an nftables transaction adds map elements: what comes for the host's port gets a new address",
+        12,
+        "who asks the host's port from outside would find nobody; the relay serves the loopback only",
+    ),
     "create the cgroup": (
         "mkdir(2) in the cgroup file system, then the limits are written into its files and read back",
         5,
@@ -110,6 +130,8 @@ CHAPTERS = {
     5: "cgroups",
     6: "users, capabilities, seccomp",
     7: "layers and whiteouts",
+    11: "veth and bridge",
+    12: "published ports, NAT, DNS",
 }
 KNOWN_FIELDS = ("step", "function", "duration_ns", "time_ns", "error")
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from minidock.explain.narrate import CHAPTERS, STORY, narrate
 
-RUNTIME = Path(__file__).parents[2] / "minidock" / "runtime"
+MINIDOCK = Path(__file__).parents[2] / "minidock"
+TRACED = ("runtime", "engine")
 
 
 def told(*records: dict[str, object]) -> str:
@@ -37,9 +38,11 @@ def test_a_failed_step_says_why() -> None:
     assert "without it" not in text
 
 
-def test_the_table_knows_every_step_that_the_runtime_records() -> None:
+def test_the_table_knows_every_step_that_is_recorded() -> None:
     pattern = re.compile(r'(?:\bstep\(|step\.begin\(|\.step\(|with step\()\s*"([a-z][^"]+)"')
-    found = {name for path in RUNTIME.glob("*.py") for name in pattern.findall(path.read_text())}
-    assert "clone init" in found
+    files = [path for package in TRACED for path in (MINIDOCK / package).glob("*.py")]
+    found = {name for path in files for name in pattern.findall(path.read_text())}
+    assert {"clone init", "plug in the interface"} <= found
     assert found - set(STORY) == set()
+    assert set(STORY) - found == set(), "a story about a step that nobody takes"
     assert {chapter for _, chapter, _ in STORY.values()} <= set(CHAPTERS)
