@@ -150,11 +150,17 @@ def from_wire(kind: type[StructType], document: Any, where: str = "") -> tuple[S
     unknown: list[str] = []
     if document is None:
         document = {}
-    plain = _rename(structure.type_info(kind), document, where, unknown)
+    plain = _rename(_shape(kind), document, where, unknown)
     try:
         return msgspec.convert(plain, kind, strict=True), unknown
     except msgspec.ValidationError as error:
         raise InvalidParameter(_message(error, where)) from None
+
+
+@functools.cache
+def _shape(kind: type[msgspec.Struct]) -> structure.Type:
+    """Describe a type; msgspec takes a millisecond for it."""
+    return structure.type_info(kind)
 
 
 @functools.cache
@@ -167,7 +173,7 @@ def _layout(kind: type[msgspec.Struct]) -> tuple[tuple[str, str, bool], ...]:
 
 @functools.cache
 def _fields_by_key(kind: type[msgspec.Struct]) -> dict[str, tuple[str, Any]]:
-    information = structure.type_info(kind)
+    information = _shape(kind)
     assert isinstance(information, structure.StructType)
     return {
         wire_name(field.name, kind.__name__).lower(): (field.name, field.type) for field in information.fields
