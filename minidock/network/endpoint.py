@@ -49,30 +49,19 @@ def plug(namespace: int, interface: Interface) -> None:
         bridge = socket.if_nametoindex(interface.bridge)
     except OSError as error:
         raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), interface.bridge) from error
-    with links.talking() as route:
-        route.link(
-            "add",
-            ifname=interface.link,
-            kind="veth",
-            mtu=interface.mtu,
-            master=bridge,
-            state="up",
-            peer={
-                "ifname": interface.name,
-                "address": interface.mac,
-                "mtu": interface.mtu,
-                "net_ns_fd": namespace,
-            },
-        )
+    host = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        namespaces.inside(namespace, lambda: _make(interface, bridge, host))
+        _without_ipv6(interface.link)  # the bridge takes its frames: it needs no address, and hears no router
         if interface.hairpin or interface.isolated:
             index = socket.if_nametoindex(interface.link)
-            route.brport("set", index=index, mode=interface.hairpin, isolated=interface.isolated)
-    try:
-        _without_ipv6(interface.link)  # the bridge takes its frames: it needs no address, and hears no router
-        namespaces.inside(namespace, lambda: _configure(interface))
+            with links.talking() as route:
+                route.brport("set", index=index, mode=interface.hairpin, isolated=interface.isolated)
     except BaseException:
         unplug(interface.link)
         raise
+    finally:
+        os.close(host)
 
 
 def unplug(link: str) -> None:
@@ -101,21 +90,40 @@ def set_default_routes(namespace: int, wanted: Sequence[Route]) -> None:
     namespaces.inside(namespace, change)
 
 
-def _configure(interface: Interface) -> None:
+def _make(interface: Interface, bridge: int, host: int) -> None:
+    """Make and configure all of it in one conversation, from within the container's namespace.
+
+    The link that is asked for is the host's end, since only its `master` is looked up where it is to lie; its
+    peer stays here. A conversation costs pyroute2 more than what is said in it.
+    """
+    with links.talking() as route:
+        route.link(
+            "add",
+            ifname=interface.link,
+            kind="veth",
+            mtu=interface.mtu,
+            net_ns_fd=host,
+            master=bridge,
+            state="up",
+            peer={"ifname": interface.name, "address": interface.mac, "mtu": interface.mtu},
+        )
+        _configure(route, interface)
+
+
+def _configure(route: links.Conversation, interface: Interface) -> None:
     has_ipv6 = any(":" in address for address in interface.addresses)
     index = socket.if_nametoindex(interface.name)
     if not has_ipv6:
         _without_ipv6(interface.name)
-    with links.talking() as route:
-        for text in interface.addresses:
-            address, _, prefix = text.partition("/")
-            six = ":" in address
-            how = {"flags": links.IFA_F_NODAD} if six else {"broadcast": links.broadcast_of(text)}
-            route.addr("add", index=index, address=address, prefixlen=int(prefix), **how)
-        route.link("set", index=index, state="up")
-        for gateway in interface.gateways:
-            default = "::/0" if ":" in gateway else "0.0.0.0/0"
-            route.route("add", dst=default, gateway=gateway, oif=index)
+    for text in interface.addresses:
+        address, _, prefix = text.partition("/")
+        six = ":" in address
+        how = {"flags": links.IFA_F_NODAD} if six else {"broadcast": links.broadcast_of(text)}
+        route.addr("add", index=index, address=address, prefixlen=int(prefix), **how)
+    route.link("set", index=index, state="up")
+    for gateway in interface.gateways:
+        default = "::/0" if ":" in gateway else "0.0.0.0/0"
+        route.route("add", dst=default, gateway=gateway, oif=index)
     for name, value in interface.sysctls.items():
         links.set_sysctl(f"net/{name}", value)
 

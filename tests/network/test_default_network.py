@@ -271,7 +271,7 @@ def test_flushed_rules_are_written_again(engine: Engine, what: str) -> None:
     one = engine.run(PortBindings={"80/tcp": [{"HostPort": "8097"}]})
     table = f"minidock-{engine.bridge}"
     before = engine.lan.nft(f"list table inet {table}")
-    engine.lan.on_host("nft", what.replace("TABLE", table))
+    engine.lan.nft(what.replace("TABLE", table))
     deadline = time.monotonic() + 20
     found = ""
     while found != before:
