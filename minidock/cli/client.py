@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, BinaryIO
 
+    from minidock.cli.endpoint import Endpoint
+
 API_VERSION = (1, 50)
 DEFAULT_HOST = "unix:///run/minidock/minidock.sock"  # = minidock.paths.DEFAULT_HOST, whose import costs 5 ms
 Query = dict[str, "str | int | bool | list[str] | None"]
@@ -25,8 +27,10 @@ Query = dict[str, "str | int | bool | list[str] | None"]
 class Client:
     """One engine, found at `host`; connections are made when first needed."""
 
-    def __init__(self, host: str | None = None) -> None:
-        """Use `host`, MINIDOCK_HOST, DOCKER_HOST or the default engine, which is started if need be."""
+    def __init__(self, engine: Endpoint | str | None = None) -> None:
+        """Use `engine`, MINIDOCK_HOST, DOCKER_HOST or the default engine, which is started if need be."""
+        host = engine if engine is None or isinstance(engine, str) else engine.host
+        self._files = None if engine is None or isinstance(engine, str) else engine.files
         chosen = host or os.environ.get("MINIDOCK_HOST") or os.environ.get("DOCKER_HOST")
         self.host = chosen or DEFAULT_HOST
         self._may_start = self.host == DEFAULT_HOST  # also if it was named
@@ -37,7 +41,10 @@ class Client:
         """Return the API version in use: the older of ours and the engine's."""
         if self._version is None:
             connection = self._connect()
-            response = connection.request("HEAD", "/_ping", {})
+            try:
+                response = connection.request("HEAD", "/_ping", {})
+            except OSError as error:
+                raise connection.failure(error) from None
             major, _, minor = response.headers.get("api-version", "1.24").partition(".")
             if not (major.isdecimal() and minor.isdecimal()):
                 raise Failure(f"the engine at {self.host} does not tell its API version")
@@ -100,7 +107,7 @@ class Client:
 
     def _connect(self) -> Connection:
         try:
-            return Connection(self.host)
+            return Connection(self.host, self._files)
         except CannotConnect:
             if not self._may_start:
                 raise
@@ -108,7 +115,7 @@ class Client:
 
         self._may_start = False
         start_daemon()
-        return Connection(self.host)
+        return Connection(self.host, self._files)
 
 
 def encode(query: Query) -> str:

@@ -8,7 +8,6 @@ merely wraps. RFC 9112; Docker's hijacking is described in its API under "Attach
 from __future__ import annotations
 
 import _socket
-import os
 
 from minidock.cli.failure import CannotConnect, Failure
 
@@ -17,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import BinaryIO
 
+    from minidock.cli.endpoint import Files
+    from minidock.cli.tls import TlsSocket
+
 BUFFER_SIZE = 65536
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
@@ -24,19 +26,27 @@ _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01
 class Connection:
     """A socket to the engine and what has been received but not used; one request at a time."""
 
-    def __init__(self, host: str) -> None:
-        """Connect to `unix://PATH` or `tcp://ADDRESS[:PORT]`; raise CannotConnect when nobody listens."""
-        self.socket = _connect(host)
+    def __init__(self, host: str, files: Files | None = None) -> None:
+        """Connect to `unix://PATH` or `tcp://ADDRESS[:PORT]`; raise CannotConnect when nobody listens.
+
+        Over TCP, `files` are those for TLS.
+        """
+        self.name, self.socket = _connect(host, files)
+        self._is_encrypted = files is not None
         self.buffer = b""
 
     def close(self) -> None:
         self.socket.close()
 
+    def failure(self, error: OSError) -> Failure:
+        """Return what to say when the first request has failed; with TLS 1.3 a refusal comes that late."""
+        return _failure(self.name, error, self._is_encrypted)
+
     def request(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | BinaryIO | None = None
     ) -> Response:
         """Send a request and return its response when the head has arrived; a file is sent in chunks."""
-        lines = [f"{method} {target} HTTP/1.1", "Host: minidock"]
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {self.name}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         if isinstance(body, bytes):
             lines.append(f"Content-Length: {len(body)}")
@@ -144,9 +154,10 @@ def quote(text: str, safe: bytes = b"") -> str:
     )
 
 
-def _connect(host: str) -> _socket.socket:
+def _connect(host: str, files: Files | None) -> tuple[str, _socket.socket | TlsSocket]:
+    """Return what the engine is called in HTTP's `Host`, and a socket to it."""
     scheme, _, address = host.partition("://")
-    family, endpoint = _endpoint(scheme, address, host)
+    name, family, endpoint = _endpoint(scheme, address, host)
     sock = _socket.socket(family, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
         sock.connect(endpoint)
@@ -159,28 +170,44 @@ def _connect(host: str) -> _socket.socket:
     except OSError as error:
         sock.close()
         raise Failure(f"error during connect: {host}: {error.strerror or error}") from None
-    return sock
+    if files is None or family == _socket.AF_UNIX:
+        return name, sock
+    from minidock.cli.tls import TlsSocket
+
+    try:
+        return name, TlsSocket(sock, name.rpartition(":")[0].strip("[]"), files)
+    except OSError as error:
+        raise _failure(name, error, encrypted=True) from None
 
 
-def _endpoint(scheme: str, address: str, host: str) -> tuple[int, str | tuple[str, int]]:
+def _endpoint(scheme: str, address: str, host: str) -> tuple[str, int, str | tuple[str, int]]:
     if scheme == "unix" and address:
-        return _socket.AF_UNIX, address
+        return "minidock", _socket.AF_UNIX, address
     if scheme not in ("tcp", "http") or not address:
-        raise Failure(
-            f"Failed to initialize: unable to resolve docker endpoint: invalid bind address format: {host}"
-        )
-    if os.environ.get("DOCKER_TLS_VERIFY"):
-        raise Failure("minidock's own command line speaks no TLS: ask this engine with docker's")
+        raise _invalid(host)
     name, _, port = address.rstrip("/").rpartition(":")
     if not name or "]" in port:
-        name, port = address, "2375"
+        name, port = address.rstrip("/"), "2375"
     if not port.isdecimal():
-        raise Failure(
-            f"Failed to initialize: unable to resolve docker endpoint: invalid bind address format: {host}"
-        )
+        raise _invalid(host)
     try:
         found = _socket.getaddrinfo(name.strip("[]"), int(port), 0, _socket.SOCK_STREAM)
     except OSError as error:
         raise Failure(f"error during connect: {host}: {error.strerror or error}") from None
     address_family, *_, (ip, number, *_) = found[0]
-    return address_family, (str(ip), int(number))
+    return f"{name}:{port}", address_family, (str(ip), int(number))
+
+
+def _failure(name: str, error: OSError, encrypted: bool) -> Failure:
+    words = error.strerror or str(error)
+    if encrypted:
+        from minidock.cli.tls import problem
+
+        words = problem(error)
+    return Failure(f'error during connect: Head "http{"s" if encrypted else ""}://{name}/_ping": {words}')
+
+
+def _invalid(host: str) -> Failure:
+    return Failure(
+        f"Failed to initialize: unable to resolve docker endpoint: invalid bind address format: {host}"
+    )

@@ -16,7 +16,7 @@ def run(options: Options) -> int:
         site.main()
     from minidock.api import daemon
 
-    host = ["-H", options.host] if options.host else []
+    host = ["-H", str(options.host)] if options.host else []
     return daemon.main([*host, *options.arguments])
 
 

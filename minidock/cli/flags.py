@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from minidock.cli.endpoint import Endpoint
+
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 
@@ -70,7 +72,7 @@ class Command:
 class Options:
     """What the user gave: flag values by name, the arguments, and the client of the chosen engine."""
 
-    def __init__(self, command: Command, name: str, host: str | None = None) -> None:
+    def __init__(self, command: Command, name: str, host: Endpoint | str | None = None) -> None:
         self.command = command
         self.name = name
         self.host = host
@@ -127,7 +129,7 @@ EMPTY: dict[str, Any] = {"bool": False, "string": ""}
 HELP = Flag("help", "", "bool", "Print usage")
 
 
-def parse(command: Command, words: Sequence[str], name: str, host: str | None = None) -> Options:
+def parse(command: Command, words: Sequence[str], name: str, host: Endpoint | str | None = None) -> Options:
     """Parse the words after the verb; `name` is how the user called it (`container ls`)."""
     options = Options(command, name, host)
     if command.raw:

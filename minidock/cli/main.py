@@ -20,8 +20,18 @@ if TYPE_CHECKING:
 
 GLOBAL_FLAGS = (
     Flag("host", "H", "list", "Daemon socket to connect to"),
+    Flag("config", "", "string", "Location of client config files", shown='"~/.docker"'),
+    Flag("context", "c", "string", "Name of the context to use to connect to the daemon"),
+    Flag("tls", "", "bool", "Use TLS; implied by --tlsverify"),
+    Flag("tlscacert", "", "string", "Trust certs signed only by this CA", shown='"~/.docker/ca.pem"'),
+    Flag("tlscert", "", "string", "Path to TLS certificate file", shown='"~/.docker/cert.pem"'),
+    Flag("tlskey", "", "string", "Path to TLS key file", shown='"~/.docker/key.pem"'),
+    Flag("tlsverify", "", "bool", "Use TLS and verify the remote"),
     Flag("version", "v", "bool", "Print version information and quit"),
 )
+# what makes an engine more than its address; most command lines have none of it
+BY_MORE_THAN_ADDRESS = ("context", "tls", "tlsverify")
+VARIABLES = ("DOCKER_CONTEXT", "DOCKER_TLS", "DOCKER_TLS_VERIFY")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,6 +91,12 @@ def _run(words: list[str]) -> int:
         chosen = parse(command, rest, name, hosts[0] if hosts else None)
     except HelpWanted:
         return _help(name.split())
+    if not command.raw and (
+        any(name in options for name in BY_MORE_THAN_ADDRESS) or any(map(os.environ.get, VARIABLES))
+    ):
+        from minidock.cli.endpoint import choose
+
+        chosen.host = choose(options)
     return command.run(chosen)
 
 

@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minidock.cli.client import Client
     from minidock.cli.connection import Connection
+    from minidock.cli.tls import TlsSocket
 
 BLOCK_SIZE = 65536
 PATIENCE = 3  # this many ctrl-c without an end, and we leave
@@ -95,7 +96,7 @@ class Session:
             poll.register(0, select.POLLIN)
         return dict(poll.poll())
 
-    def _receive(self, sock: _socket.socket) -> bool:
+    def _receive(self, sock: _socket.socket | TlsSocket) -> bool:
         try:
             data = sock.recv(BLOCK_SIZE)
         except BlockingIOError:
@@ -112,7 +113,7 @@ class Session:
         for stream, part in self._demultiplexer.feed(data):
             write_all(2 if stream == 2 else 1, part)
 
-    def _read_stdin(self, sock: _socket.socket) -> bool:
+    def _read_stdin(self, sock: _socket.socket | TlsSocket) -> bool:
         try:
             data = os.read(0, BLOCK_SIZE)
         except OSError:
@@ -128,7 +129,7 @@ class Session:
         self._send(sock)
         return not detached
 
-    def _send(self, sock: _socket.socket) -> None:
+    def _send(self, sock: _socket.socket | TlsSocket) -> None:
         try:
             while self._unsent:
                 self._unsent = self._unsent[sock.send(self._unsent) :]
@@ -169,7 +170,7 @@ class Session:
             pass
 
 
-def _shut_down(sock: _socket.socket) -> None:
+def _shut_down(sock: _socket.socket | TlsSocket) -> None:
     try:
         sock.shutdown(_socket.SHUT_WR)
     except OSError:

@@ -5,7 +5,6 @@ import http.client
 import json
 import os
 import secrets
-import shutil
 import socket
 import ssl
 import subprocess
@@ -18,42 +17,13 @@ from minidock.api import tls, ways_in
 from minidock.api.ways_in import Security
 from minidock.errors import Forbidden, InvalidParameter
 from tests.api.conftest import Daemon, StartDaemon, busybox_tar
-
-HOST = "127.0.0.1"
-
-
-def openssl(directory: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
+from tests.certificates import HOST, make
 
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a CA, a server's and a client's pair, and a rogue's with a CA of its own."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl on this machine")
-    folder = tmp_path_factory.mktemp("pki")
-    (folder / "names").write_text(f"subjectAltName=DNS:localhost,IP:{HOST}\n")
-    for authority, names in (("ca", ("server", "client")), ("rogue-ca", ("rogue",))):
-        new = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-        openssl(
-            folder,
-            *new,
-            "-keyout",
-            f"{authority}-key.pem",
-            "-out",
-            f"{authority}.pem",
-            "-subj",
-            f"/CN={authority}",
-        )
-        for name in names:
-            pair = ["-keyout", f"{name}-key.pem", "-out", f"{name}.csr", "-subj", f"/CN={name}"]
-            openssl(folder, "req", "-newkey", "rsa:2048", "-nodes", *pair)
-            signer = ["-CA", f"{authority}.pem", "-CAkey", f"{authority}-key.pem", "-CAcreateserial"]
-            openssl(
-                folder, "x509", "-req", "-in", f"{name}.csr", *signer, "-out", f"{name}.pem", "-days", "2",
-                "-extfile", "names",
-            )  # fmt: skip
-    return folder
+    return make(tmp_path_factory.mktemp("pki"))
 
 
 def free_port() -> int:

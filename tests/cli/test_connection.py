@@ -111,12 +111,6 @@ def test_tcp_is_spoken_too() -> None:
         assert Connection(address).request("GET", "/", {}).read() == b"hello"
 
 
-def test_tls_that_is_asked_for_is_never_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
-    with pytest.raises(Failure, match="speaks no TLS"):
-        Connection("tcp://127.0.0.1:2376")
-
-
 def test_nobody_there_is_told_apart_from_an_address_that_makes_no_sense() -> None:
     with pytest.raises(CannotConnect, match="Cannot connect to the minidock daemon at unix:///nonexistent/s"):
         Connection("unix:///nonexistent/s")

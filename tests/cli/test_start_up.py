@@ -5,8 +5,28 @@ import pytest
 from tests.cli.conftest import MINIDOCK, Recorder, environment
 
 # each costs more than the whole of `ps`, or draws in something that does
-STANDARD = {"argparse", "dataclasses", "email", "enum", "http", "inspect", "json", "logging", "re", "socket"}
-OTHERS = {"minidock.api", "minidock.engine", "minidock.formats.gotemplate", "minidock.paths", "msgspec"}
+STANDARD = {
+    "argparse",
+    "dataclasses",
+    "email",
+    "enum",
+    "http",
+    "inspect",
+    "json",
+    "logging",
+    "re",
+    "socket",
+    "ssl",
+}
+OTHERS = {
+    "minidock.api",
+    "minidock.engine",
+    "minidock.formats.gotemplate",
+    "minidock.cli.endpoint",
+    "minidock.cli.tls",
+    "minidock.paths",
+    "msgspec",
+}
 TOO_HEAVY = STANDARD | OTHERS | {"typing", "urllib"}
 
 
