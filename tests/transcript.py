@@ -16,14 +16,21 @@ from dataclasses import dataclass, field
 ID = r"\b(?:[0-9a-f]{64}|[0-9a-f]{12})\b"
 SPAN = r"Less than a second|About an? (?:minute|hour)|\d+ (?:second|minute|hour|day|week|month|year)s?"
 CLOCK = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z?"
-SIZE = r"\b\d+(?:\.\d+)?\s?[kMG]?B\b"
+SIZE = r"\b\d+(?:\.\d+)?\s?[kMG]?i?B\b"
+# What a page shows as it is on the usual engine, and as it is on a test's engine.
+DATA_ROOT = r"/var/(?:lib/minidock|tmp/minidock-demo-\w+/data)\b"
+LINK = r"\b(?:minidock0|md-[0-9a-f]{10})\b|\bveth[0-9a-f]{8}\b|\b02:42(?::[0-9a-f]{2}){4}\b"
 # Where only the digits vary: namespaces, mounts, pipes, how long and how often, Python's version.
-KERNEL_DIGITS = r":\[\d+\]|\b(?:shared|master):\d+|\bmount \d+ on \d+|/proc/\d+"
-DIGITS = rf"{KERNEL_DIGITS}|\(\d+\.\d s\)|\b\d+\.\d+ ms|\bran \d+ times|\bpython3\.\d+"
-VARYING = re.compile(
-    f"(?P<id>{ID})|(?P<span>{SPAN})|(?P<clock>{CLOCK})|(?P<size>{SIZE})|(?P<digits>{DIGITS})"
+KERNEL_DIGITS = r":\[\d+\]|\b(?:shared|master):\d+|\bmount \d+(?: on \d+)?|/proc/\d+|\b172(?:\.\d+){3}"
+PROCESS_DIGITS = (
+    r"\bp?pid \d+|\b\d+ inside|-t \d+ -n|\b\d+ of the shim|\bdescriptor \d+|\b\d+ (?:names|below)\b"
 )
-FORMS = {"span": f"(?:{SPAN})", "clock": f"(?:{CLOCK})", "size": f"(?:{SIZE})"}
+TIME_DIGITS = r"\(\d+\.\d s\)|\b\d+\.\d+ m?s\b"
+DIGITS = rf"{KERNEL_DIGITS}|{PROCESS_DIGITS}|{TIME_DIGITS}|\bran \d+ times|\bpython3\.\d+"
+FORMS = {"span": SPAN, "clock": CLOCK, "size": SIZE, "root": DATA_ROOT, "link": LINK}
+VARYING = re.compile(
+    "|".join(f"(?P<{kind}>{form})" for kind, form in {"id": ID, **FORMS, "digits": DIGITS}.items())
+)
 PROMPT = b"/ # "
 TYPING_TIMEOUT = 20.0
 # What a terminal session shows beside what was asked for: the shell's greeting, cursor movements, and the
@@ -86,7 +93,7 @@ def _form(line: str) -> tuple[str, list[str]]:
         elif kind == "digits":
             pattern += re.sub(r"\d+", r"\\d+", re.escape(found[0]))
         else:
-            pattern += FORMS[kind]
+            pattern += f"(?:{FORMS[kind]})"
         last = found.end()
     return pattern + re.escape(line[last:]), ids
 

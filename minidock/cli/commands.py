@@ -16,6 +16,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "Check this machine, and say how to mend what is missing"),
     "events": ("events", "Get real time events from the server"),
     "exec": ("exec", "Execute a command in a running container"),
+    "explain": ("explain", "Draw a running container: processes, namespaces, layers, network"),
     "export": ("export", "Export a container's filesystem as a tar archive"),
     "history": ("history", "Show the history of an image"),
     "images": ("images", "List images"),
