@@ -10,11 +10,12 @@ import tempfile
 from typing import BinaryIO, NamedTuple
 
 from minidock.errors import Damaged, DigestMismatch, InvalidParameter, MinidockError, NotFound
-from minidock.formats.digest import Digest, HashingReader, Readable, digest_of, encoded, is_digest
+from minidock.formats.digest import Digest, Readable, digest_of, encoded, is_digest
 from minidock.formats.image import DOCUMENT_SIZE_MAX
-from minidock.kernel.libc import syscall
+from minidock.storage.hashing import HashingReader
 from minidock.storage.limits import SpaceGuard
 from minidock.storage.pins import Pin, Pins
+from minidock.storage.writeback import sync_file_system
 
 CHUNK = 1 << 20
 LAYOUT = b'{\n  "imageLayoutVersion": "1.0.0"\n}\n'
@@ -130,12 +131,8 @@ class BlobStore:
             return size
 
     def sync(self) -> None:
-        """Make all blobs durable at once: one syncfs(2) costs less than an fsync for each."""
-        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            syscall("syncfs", descriptor)
-        finally:
-            os.close(descriptor)
+        """Make all blobs durable at once."""
+        sync_file_system(self._directory)
 
     def tidy(self) -> None:
         """Remove what an interrupted ingest left; only when nobody else uses the store."""

@@ -20,14 +20,15 @@ from dataclasses import asdict, dataclass
 
 from minidock.atomic import sync_directory, to_json, write_state
 from minidock.errors import DigestMismatch, MinidockError, NotFound
-from minidock.formats.digest import ChainID, DiffID, HashingReader, Readable, chain_id, encoded, is_digest
-from minidock.kernel.libc import syscall
+from minidock.formats.digest import ChainID, DiffID, Readable, chain_id, encoded, is_digest
 from minidock.paths import Paths
 from minidock.storage.archive import extract
+from minidock.storage.hashing import HashingReader
 from minidock.storage.lowers import LowerLayers
 from minidock.storage.overlay import Stack, mount_overlay
 from minidock.storage.pins import Pin, Pins
 from minidock.storage.trees import remove_tree
+from minidock.storage.writeback import sync_file_system
 
 RECORD = "layer.json"
 TREE = "diff"
@@ -144,12 +145,8 @@ class LayerStore:
             remove_tree(temporary)
 
     def sync(self) -> None:
-        """Make all that was staged durable, with one syncfs(2)."""
-        descriptor = os.open(self.root, _DIRECTORY)
-        try:
-            syscall("syncfs", descriptor)
-        finally:
-            os.close(descriptor)
+        """Make all that was staged durable, at once."""
+        sync_file_system(self.root)
 
     def commit(self, staged: Sequence[Staged], pin: Pin) -> None:
         """Take synced layers into the store, lowest first; one that is there already (another thread was

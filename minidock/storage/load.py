@@ -32,6 +32,7 @@ from minidock.storage.images import Image, ImageStore, NewImage
 from minidock.storage.layers import Staged
 from minidock.storage.pins import Pin
 from minidock.storage.unpacking import Progress, unpack_image
+from minidock.storage.writeback import written_behind
 
 
 class Origin(NamedTuple):
@@ -50,13 +51,13 @@ def load(store: ImageStore, stream: Readable, progress: Progress | None = None) 
     theirs. On any error nothing is recorded.
     """
     with store.work() as pin:
-        source, _ = decompressed(stream)
-        images = ImageArchive(store.blobs, pin, source).images()
-        manifests = [parse_manifest(store.blobs.read(image.manifest.digest)) for image in images]
-        for manifest in sorted(manifests, key=lambda each: len(each.layers), reverse=True):
-            config = parse_config(store.blobs.read(manifest.config.digest))
-            unpack_image(store.blobs, store.layers, pin, manifest, config, progress)
-        store.blobs.sync()
+        with written_behind(store.blobs.root):
+            source, _ = decompressed(stream)
+            images = ImageArchive(store.blobs, pin, source).images()
+            manifests = [parse_manifest(store.blobs.read(image.manifest.digest)) for image in images]
+            for manifest in sorted(manifests, key=lambda each: len(each.layers), reverse=True):
+                config = parse_config(store.blobs.read(manifest.config.digest))
+                unpack_image(store.blobs, store.layers, pin, manifest, config, progress)
         added = store.add(images, pin)
     loaded = []
     parents = {image.parent for image in images}
@@ -86,12 +87,15 @@ def make_image(
     """Store a tar as the only layer of a new image, plain, whatever it was compressed with."""
     name = (str(parse_reference(reference).with_default_tag()),) if reference else ()
     with store.work() as pin:
-        layer = store.blobs.ingest(decompressed(stream)[0], pin)
-        with store.blobs.open(layer.digest) as file, store.layers.stage(file, layer.digest, "", []) as staged:
-            manifest = _describe(store, pin, layer, staged, origin, config)
-            store.layers.sync()
-            store.layers.commit([staged], pin)
-        store.blobs.sync()
+        with written_behind(store.blobs.root):
+            layer = store.blobs.ingest(decompressed(stream)[0], pin)
+            with (
+                store.blobs.open(layer.digest) as file,
+                store.layers.stage(file, layer.digest, "", []) as staged,
+            ):
+                manifest = _describe(store, pin, layer, staged, origin, config)
+                store.layers.sync()
+                store.layers.commit([staged], pin)
         return store.add([NewImage(manifest, name)], pin)[0]
 
 
