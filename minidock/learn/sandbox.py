@@ -5,10 +5,12 @@ others; the time-out therefore always works, whatever the code blocked, ignored 
 mounted or named in there ends with its last process. pid_namespaces(7), cgroups(7).
 """
 
+import io
 import json
 import os
 import select
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -76,6 +78,8 @@ def stay(inside: Callable[[int], None], group: cgroups.Cgroup, room: Room) -> St
 
     `records` is a descriptor to which `inside` writes JSON lines. The caller must be single-threaded.
     """
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()  # what waits in their buffers would be written by the clone too, as if printed in there
     reading, writing = os.pipe2(os.O_CLOEXEC)
     printed = os.memfd_create("printed")
     join = group.join_descriptors()
@@ -105,6 +109,7 @@ def _live(inside: Callable[[int], None], records: int, printed: int, join: list[
             os.dup2(descriptor, number)
         os.close(null)
         os.close(printed)
+        sys.stdout = sys.stderr = _unbuffered(1)
         cgroups.join_by(join)
         for descriptor in join:
             os.close(descriptor)
@@ -116,6 +121,16 @@ def _live(inside: Callable[[int], None], records: int, printed: int, join: list[
             os.write(records, json.dumps({"broken": traceback.format_exc(limit=-4)}).encode() + b"\n")
     finally:
         os._exit(code)
+
+
+def _unbuffered(descriptor: int) -> io.TextIOWrapper:
+    """Return a stream that keeps nothing back: these processes end without flushing, or become programs."""
+    return io.TextIOWrapper(
+        io.FileIO(descriptor, "w", closefd=False),  # type: ignore[arg-type]  (as `python -u` does it)
+        encoding="utf-8",
+        errors="backslashreplace",
+        write_through=True,
+    )
 
 
 def _watch(reading: int, pid: int, timeout: float) -> Stay:

@@ -19,7 +19,11 @@ def learn(folder: Path, *words: str, given: str = "", home: bool = False) -> sub
     verb, *rest = words
     cut = rest.index("--") if "--" in rest else len(rest)
     command = [*MINIDOCK, "learn", verb, *rest[:cut], "--folder", str(folder), *rest[cut:]]
-    return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    # A reader's Python keeps back what is printed into a pipe.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run(
+        command, input=given, capture_output=True, text=True, check=False, env=environment
+    )
 
 
 def solve(folder: Path, number: int) -> Path:
@@ -76,6 +80,18 @@ def test_check_is_cumulative_and_only_is_not(tmp_path: Path) -> None:
     answer = learn(tmp_path, "check", "--only", "3")
     assert answer.returncode == 0, answer.stdout
     assert "Chapter 1," not in answer.stdout
+
+
+@pytest.mark.parametrize("said", ["flush=True", "end=''", "file=sys.stderr"])
+def test_what_a_function_prints_is_shown_and_nothing_else_is(tmp_path: Path, said: str) -> None:
+    """Into a pipe, where Python keeps back what is printed, as much as on a terminal."""
+    token = os.urandom(6).hex()
+    path = solve(tmp_path, 1)
+    wrong = f"    print({token!r}, {said})\n    return 300\n"
+    path.write_text(path.read_text() + f"\nimport sys\n\n\ndef exit_code(wait_status):\n{wrong}")
+    lines = learn(tmp_path, "check", "1").stdout.splitlines()
+    printed = [line.split() for line in lines if line.strip().startswith("printed")]
+    assert printed == [["printed", token]] * 2, lines
 
 
 def test_what_was_not_started_cannot_be_graded(tmp_path: Path) -> None:
