@@ -1,7 +1,8 @@
 """Running a page's console blocks and comparing what they print with what the page shows.
 
-What differs from run to run is compared by its form: ids (and an id that a page shows twice must be the same
-thing both times), times, sizes, the width of columns. A line `...` stands for any lines.
+What differs from run to run is compared by its form: ids, times, sizes, the width of columns. An id, or a
+kernel's number, that a page shows twice must be the same thing both times, and two that differ on the page
+must differ. A line `...` stands for any lines.
 """
 
 import os
@@ -20,17 +21,19 @@ SIZE = r"\b\d+(?:\.\d+)?\s?[kMG]?i?B\b"
 # What a page shows as it is on the usual engine, and as it is on a test's engine.
 DATA_ROOT = r"/var/(?:lib/minidock|tmp/minidock-demo-\w+/data)\b"
 LINK = r"\b(?:minidock0|md-[0-9a-f]{10})\b|\bveth[0-9a-f]{8}\b|\b02:42(?::[0-9a-f]{2}){4}\b"
-# Where only the digits vary: namespaces, mounts, pipes, how long and how often, Python's version.
-KERNEL_DIGITS = r":\[\d+\]|\b(?:shared|master):\d+|\bmount \d+(?: on \d+)?|/proc/\d+|\b172(?:\.\d+){3}"
+# Numbers by which the kernel tells things apart: a namespace's lasts, so it means the same on a whole page;
+# the others may be another thing's by the next command.
+NAMESPACE = r"\b(?:cgroup|ipc|mnt|net|pid|time|user|uts):\[\d+\]"
+NUMBER = r"\b(?:pipe|socket):\[\d+\]|\b(?:shared|master):\d+|\bmount \d+(?: on \d+)?|/proc/\d+"
+# Where only the digits vary: processes, addresses, how long and how often, Python's version.
 PROCESS_DIGITS = (
     r"\bp?pid \d+|\b\d+ inside|-t \d+ -n|\b\d+ of the shim|\bdescriptor \d+|\b\d+ (?:names|below)\b"
 )
 TIME_DIGITS = r"\(\d+\.\d s\)|\b\d+\.\d+ m?s\b"
-DIGITS = rf"{KERNEL_DIGITS}|{PROCESS_DIGITS}|{TIME_DIGITS}|\bran \d+ times|\bpython3\.\d+"
+DIGITS = rf"{PROCESS_DIGITS}|{TIME_DIGITS}|\b172(?:\.\d+){{3}}|\bran \d+ times|\bpython3\.\d+"
 FORMS = {"span": SPAN, "clock": CLOCK, "size": SIZE, "root": DATA_ROOT, "link": LINK}
-VARYING = re.compile(
-    "|".join(f"(?P<{kind}>{form})" for kind, form in {"id": ID, **FORMS, "digits": DIGITS}.items())
-)
+KINDS = {"id": ID, **FORMS, "namespace": NAMESPACE, "number": NUMBER, "digits": DIGITS}
+VARYING = re.compile("|".join(f"(?P<{kind}>{form})" for kind, form in KINDS.items()))
 PROMPT = b"/ # "
 TYPING_TIMEOUT = 20.0
 # What a terminal session shows beside what was asked for: the shell's greeting, cursor movements, and the
@@ -43,9 +46,15 @@ GREETINGS = re.compile(
 
 @dataclass
 class Ids:
-    """Which id of the page is which id of this run, by their first twelve digits."""
+    """Which id of the page is which id of this run, by their first twelve digits; and which namespace."""
 
     of_page: dict[str, str] = field(default_factory=dict)
+    namespaces: dict[str, str] = field(default_factory=dict)
+    in_this_block: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def begin_block(self) -> None:
+        """Forget which namespaces were told apart: the kernel gives the number of one that is gone again."""
+        self.in_this_block.clear()
 
     def translate(self, command: str) -> str:
         """Put this run's ids in the place of the page's."""
@@ -68,6 +77,7 @@ class Ids:
 
 def agrees(expected: str, shown: str, ids: Ids | None = None) -> bool:
     """Tell whether `shown` is what the page expects."""
+    ids = ids or Ids()
     pattern, on_page = "", []
     for line in expected.splitlines():
         if line.strip() == "...":
@@ -78,24 +88,49 @@ def agrees(expected: str, shown: str, ids: Ids | None = None) -> bool:
             on_page += found
     squeezed = "".join(" ".join(line.split()) + "\n" for line in shown.splitlines())
     match = re.fullmatch(pattern, squeezed)
-    return match is not None and (ids or Ids()).learn(list(zip(on_page, match.groups(), strict=True)))
+    if match is None:
+        return False
+    pairs: dict[str, list[tuple[str, str]]] = {"id": [], "namespace": [], "number": []}
+    for (kind, name), here in zip(on_page, match.groups(), strict=True):
+        pairs[kind].append((name, here))
+    return (
+        ids.learn(pairs["id"])
+        and _is_one_to_one(pairs["namespace"], ids.namespaces, ids.in_this_block)
+        and _is_one_to_one(pairs["number"], {}, {})
+    )
 
 
-def _form(line: str) -> tuple[str, list[str]]:
-    """Return a line's pattern, with a group for each id, and these ids."""
-    pattern, ids, last = "", [], 0
+def _is_one_to_one(
+    pairs: list[tuple[str, str]], shown_for: dict[str, str], on_page_for: dict[tuple[str, str], str]
+) -> bool:
+    """Take note of pairs (page's `mount 7`, run's 9); False when one is two things, or two are one."""
+    for on_page, shown in pairs:
+        if shown_for.setdefault(on_page, shown) != shown:
+            return False
+        if on_page_for.setdefault((on_page.rpartition(" ")[0], shown), on_page) != on_page:
+            return False
+    return True
+
+
+def _form(line: str) -> tuple[str, list[tuple[str, str]]]:
+    """Return a line's pattern, with a group for each thing that has a name, and (kind, name) of these."""
+    pattern, names, last = "", [], 0
     for found in VARYING.finditer(line):
         pattern += re.escape(line[last : found.start()])
         kind = str(found.lastgroup)
         if kind == "id":
-            ids.append(found[0])
+            names.append((kind, found[0]))
             pattern += f"([0-9a-f]{{{len(found[0])}}})"
+        elif kind in ("namespace", "number"):
+            what = "peer group" if found[0].startswith(("shared", "master")) else re.split(r"\W", found[0])[0]
+            names += [(kind, f"{what or 'process'} {number}") for number in re.findall(r"\d+", found[0])]
+            pattern += re.sub(r"\d+", r"(\\d+)", re.escape(found[0]))
         elif kind == "digits":
             pattern += re.sub(r"\d+", r"\\d+", re.escape(found[0]))
         else:
             pattern += f"(?:{FORMS[kind]})"
         last = found.end()
-    return pattern + re.escape(line[last:]), ids
+    return pattern + re.escape(line[last:]), names
 
 
 def run(command: str, environment: Mapping[str, str], directory: str) -> str:

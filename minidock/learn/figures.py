@@ -14,7 +14,6 @@ from minidock.learn.bench import Bench
 from minidock.learn.chapters import Chapter
 from minidock.learn.eyes import Eyes
 from minidock.learn.piece import Piece
-from minidock.learn.subject import Subject
 
 _ARROW = {0: "-->", 1: "<--", 2: "<--"}
 _KINDS = ("mnt", "pid", "net", "ipc", "uts", "cgroup", "user")
@@ -96,35 +95,34 @@ def _root_of(bench: Bench, pid: int, title: str) -> str:
 
 
 def _mounts(bench: Bench) -> list[str]:
-    """Chapter 3: the mount tree at each checkpoint."""
+    """Chapter 3: the mount tree of one process, as it is at each checkpoint."""
     path = bench.directory()
-    lines: list[str] = []
 
-    def until(steps: int) -> Callable[..., None]:
-        def body(piece):  # type: ignore[no-untyped-def]
-            os.makedirs(f"{path}/proc", exist_ok=True)
-            if steps > 0:
-                piece.isolate_mounts()
-            if steps > 1:
-                piece.attach_root(path)
-            if steps > 2:
-                piece.pivot(path)
+    def body(piece):  # type: ignore[no-untyped-def]
+        os.mkdir(f"{path}/proc")
+        steps = (
+            lambda: None,
+            piece.isolate_mounts,
+            lambda: piece.attach_root(path),
+            lambda: piece.pivot(path),
+        )
+        moments = []
+        for step in steps:
+            step()
+            moments.append(bench.eyes.mountinfo(os.getpid()))
+        return moments
 
-        return body
-
+    with bench.start(body, namespaces.CLONE_NEWNS) as subject:
+        moments = bench.value(subject, "pivot", "pivot returns")
     titles = ("the namespace begins as a copy", "after isolate_mounts", "after attach_root", "after pivot")
-    for steps, title in enumerate(titles):
-        with bench.start(until(steps), namespaces.CLONE_NEWNS) as subject:
-            bench.value(subject, "pivot", title)
-            lines += [title, *_mount_tree(bench, subject)]
-    return lines
+    return [line for pair in zip(titles, moments, strict=True) for line in (pair[0], *_mount_tree(pair[1]))]
 
 
-def _mount_tree(bench: Bench, subject: Subject) -> list[str]:
+def _mount_tree(mountinfo: list[str]) -> list[str]:
     """Draw the mounts of a few places as a tree, with their propagation."""
     shown = ("/", "/dev", "/proc", "/scratch")
     lines = []
-    for line in bench.eyes.mountinfo(subject.pid):
+    for line in mountinfo:
         fields = line.partition(" - ")[0].split()
         number, parent, at, tags = fields[0], fields[1], fields[4], " ".join(fields[6:]) or "private"
         if at in shown or at.startswith("/scratch/"):
@@ -144,7 +142,7 @@ def _namespaces(bench: Bench) -> list[str]:
 
     with bench.start(lambda piece: piece.clone_child(["pid", "mount", "uts", "ipc"], child)) as subject:
         pid = bench.value(subject, "clone_child", "clone_child returns")
-        lines = [f"{'':8} {'caller, pid ' + str(subject.pid):24} {'child, pid ' + str(pid):24}"]
+        lines = [f"{'':8} {'caller, pid ' + str(subject.pid):24} child, pid {pid}"]
         for kind in _KINDS:
             ours, theirs = bench.eyes.namespace(subject.pid, kind), bench.eyes.namespace(pid, kind)
             lines.append(f"{kind:8} {ours:24} {theirs if theirs != ours else '(the same)':24}".rstrip())

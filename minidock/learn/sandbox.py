@@ -79,7 +79,7 @@ def stay(inside: Callable[[int], None], group: cgroups.Cgroup, room: Room) -> St
     `records` is a descriptor to which `inside` writes JSON lines. The caller must be single-threaded.
     """
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()  # what waits in their buffers would be written by the clone too, as if printed in there
+        stream.flush()  # what waits in a buffer would be written by the clone too, as if printed in there
     reading, writing = os.pipe2(os.O_CLOEXEC)
     printed = os.memfd_create("printed")
     join = group.join_descriptors()

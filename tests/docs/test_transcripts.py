@@ -49,6 +49,7 @@ def perform(blocks: list[Block], stage: Stage, directory: Path) -> int:
         if block.missing:
             continue
         where = f"{block.page}:{block.line}"
+        ids.begin_block()
         for command, output in transcript.steps(block.text):
             expected = output
             count += 1
@@ -144,6 +145,25 @@ def test_the_chinese_pages_have_the_same_examples() -> None:
         ("/var/lib/minidock/x\n", "/var/tmp/minidock-demo-a1_b/data/x\n", True),
         ("minidock0 172.17.0.1/16\n", "md-0123456789 172.20.0.1/16\n", True),
         ("the host's\n", "not the host's\n", False),
+        ("uts:[1]  ipc:[1]\n", "uts:[12] ipc:[34]\n", True),
+        ("uts:[1]  uts:[1]\n", "uts:[12] uts:[34]\n", False),
+        ("uts:[1]  uts:[2]\n", "uts:[12] uts:[12]\n", False),
+        (
+            "mount 2 on 1, shared:1\nmount 3 on 2, master:1\n",
+            "mount 9 on 7, shared:9\nmount 5 on 9, master:9\n",
+            True,
+        ),
+        (
+            "mount 2 on 1, shared:1\nmount 3 on 1, master:1\n",
+            "mount 9 on 7, shared:9\nmount 5 on 9, master:9\n",
+            False,
+        ),
+        (
+            "mount 2 on 1, shared:1\nmount 3 on 2, shared:2\n",
+            "mount 9 on 7, shared:9\nmount 5 on 9, shared:9\n",
+            False,
+        ),
+        ("pipe:[1]\n/proc/3\n", "pipe:[22]\n/proc/4\n", True),
         ("a\n", "b\n", False),
         ("a\n...\nz\n", "a\nb\n", False),
         ("a [1]?\n", "a 1x\n", False),
@@ -159,6 +179,17 @@ def test_a_command_uses_this_runs_id() -> None:
     ids = Ids()
     assert agrees("a" * 64 + "\n", "b" * 64 + "\n", ids)
     assert ids.translate(f"docker start {'a' * 12} {'c' * 12}") == f"docker start {'b' * 12} {'c' * 12}"
+
+
+def test_a_namespace_is_the_same_on_a_whole_page_and_a_pipe_is_not() -> None:
+    ids = Ids()
+    assert agrees("uts:[1] pipe:[1]\n", "uts:[12] pipe:[12]\n", ids)
+    assert agrees("pipe:[1]\n", "pipe:[34]\n", ids)
+    assert not agrees("uts:[1]\n", "uts:[34]\n", ids)
+    assert not agrees("uts:[2]\n", "uts:[12]\n", ids)
+    ids.begin_block()
+    assert agrees("uts:[3]\n", "uts:[12]\n", ids)
+    assert not agrees("uts:[1]\n", "uts:[56]\n", ids)
 
 
 def test_a_here_document_belongs_to_its_command() -> None:

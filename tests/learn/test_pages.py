@@ -46,6 +46,7 @@ def perform(text: str, stage: Stage, directory: Path) -> int:
             chapter = chapters.chapter(int(solved))
             (stage.directory / "minidock-learn" / f"{chapter.name}.py").write_text(source.solution(chapter))
             continue
+        ids.begin_block()
         for command, output in steps(block):
             count += 1
             expected, line = output, ids.translate(command)

@@ -21,9 +21,7 @@ def learn(folder: Path, *words: str, given: str = "", home: bool = False) -> sub
     command = [*MINIDOCK, "learn", verb, *rest[:cut], "--folder", str(folder), *rest[cut:]]
     # A reader's Python keeps back what is printed into a pipe.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    return subprocess.run(
-        command, input=given, capture_output=True, text=True, check=False, env=environment
-    )
+    return subprocess.run(command, input=given, capture_output=True, text=True, check=False, env=environment)
 
 
 def solve(folder: Path, number: int) -> Path:
