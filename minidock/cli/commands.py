@@ -30,7 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "pause": ("lifecycle", "Pause all processes within one or more containers"),
     "port": ("port", "List port mappings or a specific mapping for the container"),
     "ps": ("ps", "List containers"),
-    "pull": ("pull", "Download an image from a registry"),
+    "pull": ("pull", "Download an image from a registry (not built yet: load or import one)"),
     "rename": ("lifecycle", "Rename a container"),
     "restart": ("lifecycle", "Restart one or more containers"),
     "rm": ("lifecycle", "Remove one or more containers"),
@@ -47,7 +47,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "version": ("version", "Show the version of client and engine"),
     "wait": ("lifecycle", "Block until one or more containers stop, then print their exit codes"),
 }
-COMMON = ("run", "exec", "ps", "pull", "images", "version", "info", "daemon")
+COMMON = ("run", "exec", "ps", "images", "version", "info", "daemon")
 
 _CONTAINER = (
     "attach",

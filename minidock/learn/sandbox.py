@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from minidock import ids
 from minidock.errors import Unavailable
@@ -126,7 +126,7 @@ def _live(inside: Callable[[int], None], records: int, printed: int, join: list[
 def _unbuffered(descriptor: int) -> io.TextIOWrapper:
     """Return a stream that keeps nothing back: these processes end without flushing, or become programs."""
     return io.TextIOWrapper(
-        io.FileIO(descriptor, "w", closefd=False),  # type: ignore[arg-type]  (as `python -u` does it)
+        cast("io.BufferedWriter", io.FileIO(descriptor, "w", closefd=False)),  # as `python -u` has it
         encoding="utf-8",
         errors="backslashreplace",
         write_through=True,

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from docs.made import served
 from docs.made.transcript import steps
+from minidock.cli.commands import COMMON, VERBS
 from setup.stage import Stage
 from tests.pages import stage_for_pages
 from tests.transcript import agrees
@@ -53,6 +55,24 @@ def test_an_example_runs_alone(block: str, tmp_path: Path) -> None:
     )
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.strip()
+
+
+def test_readme_and_help_agree_on_what_is_not_built_yet() -> None:
+    assert ("not built yet" in VERBS["pull"][1]) == (not served.is_served("registry"))
+    assert ("pull" in COMMON) == served.is_served("registry")
+    assert ("registries (`pull`" in README.read_text().partition("Not\nyet:")[2]) == (
+        not served.is_served("registry")
+    )
+
+
+def test_the_chapters_are_named_at_the_beginning() -> None:
+    """Who reads the front page only must learn that there is a course."""
+    text = README.read_text()
+    assert "minidock learn list" in text.partition("\n## ")[0]
+    reading = text.partition("## Where to start reading")[2].partition("\n### ")[0]
+    pages = [path.relative_to(README.parent) for path in README.parent.glob("chapters/*/README.md")]
+    assert pages
+    assert [page for page in map(str, pages) if f"({page})" not in reading] == []
 
 
 def test_each_concept_word_names_one_module_that_exists_or_says_that_it_does_not_yet() -> None:
