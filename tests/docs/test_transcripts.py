@@ -23,6 +23,11 @@ ALL_32 = frozenset(
     """.split()  # noqa: SIM905  (a list of 32 literals would hide the words)
 )
 
+PUZZLES = (
+    "intermediate images", "`-i` and `-t`", "`Unrecognized input header`", "prints `Welcome!`",
+    "`:::22222`", '`--volumes-from=["data"]`', "waiting for lo to become free",
+)  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 def stage_of_commands(docker_clients: list[str]) -> Iterator[Stage]:
@@ -104,6 +109,19 @@ def test_all_32_commands_of_2014_are_there_with_their_forms_in_two_languages() -
             form.startswith("docker ") and english and chinese for form, english, chinese in command.forms
         )
         assert bool(command.today) == bool(command.today_zh), command.name
+
+
+def test_each_of_the_seven_puzzles_is_made_to_happen_again() -> None:
+    page = transcript.DOCS / "explanation" / "puzzles.md"
+    headings = re.findall(r"^## (\d)\. (.+)$", page.read_text(), re.MULTILINE)
+    assert [int(number) for number, _ in headings] == list(range(1, 8))
+    for (_, heading), words in zip(headings, PUZZLES, strict=True):
+        assert words in heading
+    starts = [page.read_text().count("\n", 0, page.read_text().index(f"## {n}. ")) for n in range(1, 8)]
+    run_in = [
+        sum(start <= block.line for start in starts) for block in transcript.blocks(page) if not block.missing
+    ]
+    assert set(run_in) == set(range(1, 8)), "a puzzle without a block that is run"
 
 
 def test_the_pages_are_found_and_most_of_their_blocks_are_run() -> None:
