@@ -1,0 +1,67 @@
+"""The commands in the notes of 2014, word for word: those that its list explains, and those that it typed.
+
+tests/docs/test_seed_forms.py compares them with the notes where these lie beside the checkout.
+"""
+
+# "Common commands" of the notes, without what is said about each; and how to get help.
+LISTED = (
+    "docker",
+    "docker help",
+    "docker --help",
+    "docker version",
+    "docker info",
+    "docker search <image>",
+    "docker pull <image>",
+    "docker push <image|repository>",
+    "docker push <image|repository>:TAG",
+    "docker inspect <image|container>",
+    "docker images",
+    "docker images -a",
+    "docker ps",
+    "docker ps -l",
+    "docker ps -a",
+    "docker logs <container>",
+    "docker rm <container...>",
+    "docker rm `docker ps -a -q`",
+    "docker ps -a -q | xargs docker rm",
+    "docker rmi <image...>",
+    "docker start/stop/restart <container>",
+    "docker start -i <container>",
+    "docker attach <container>",
+    "docker run <image> <command>",
+    "docker run -i -t <image> /bin/bash",
+    "docker run -i -t -p <host_port:contain_port>",
+    "docker commit <container> [repo:tag]",
+    "docker build <path>",
+    "docker build -t repo[:tag]",
+    "docker build - < <dockerfile>",
+    "docker port <container> <container port>",
+    "docker images --tree",
+)
+
+# What was typed at its prompts, each line once, without the marks of the author's screen ([1/1617]).
+TYPED = (
+    "docker",
+    "docker attach e2e6c95f0bf5",
+    "docker build -t ubuntu:newtest - < Dockerfile",
+    'docker commit -a "Tanky Woo <me@tankywoo.com>" f1fd375204af ubuntu:test',
+    "docker images",
+    "docker images --tree",
+    "docker port 7abe8e31ac8b 33333",
+    "docker ps",
+    "docker ps -a",
+    "docker ps -l",
+    "docker rm 43a7072bac7a 40b3cd8b2e42 5142a3d092a6",
+    "docker rmi 666c5d65f396 3494872e31a4 62fda5e450d5 5e1829f90d6e 89554a25c998",
+    "docker rmi a7cf8ae4e998",
+    "docker rmi cf8dc907452c",
+    "docker run -i -t --volumes-from data ubuntu:newtest /bin/bash",
+    'docker run -i -t --volumes-from=["data"] ubuntu:newtest /bin/bash',
+    "docker run -i -t -p 22222:33333 fe65a2781dae /bin/bash",
+    "docker run -i -t -v /tmp/tankywoo --name data ubuntu:newtest /bin/bash",
+    "docker run -i -t 74fe38d11401 /bin/bash",
+    "docker run -i -t ubuntu /bin/bash",
+    "docker run -i -t ubuntu:newtest /bin/bash",
+    "docker run ubuntu:newtest",
+    "docker start e2e6c95f0bf5",
+)
