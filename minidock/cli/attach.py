@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from minidock.cli.client import Client, Query
-from minidock.cli.create_flags import DETACH_KEYS, SIG_PROXY
+from minidock.cli.create_flags import DETACH_KEYS, SIG_PROXY_ALL
 from minidock.cli.failure import Failure
 from minidock.cli.flags import Command, Flag, Options
 
@@ -53,7 +53,7 @@ COMMANDS = {
         "[OPTIONS] CONTAINER",
         "Attach local standard input, output, and error streams to a running container",
         run,
-        (DETACH_KEYS, Flag("no-stdin", "", "bool", "Do not attach STDIN"), SIG_PROXY),
+        (DETACH_KEYS, Flag("no-stdin", "", "bool", "Do not attach STDIN"), SIG_PROXY_ALL),
         (1, 1),
         aliases="container attach, attach",
     )

@@ -44,7 +44,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "top": ("top", "Display the running processes of a container"),
     "unpause": ("lifecycle", "Unpause all processes within one or more containers"),
     "update": ("update", "Update configuration of one or more containers"),
-    "version": ("version", "Show the version of client and engine"),
+    "version": ("version", "Show the Minidock version information"),
     "wait": ("lifecycle", "Block until one or more containers stop, then print their exit codes"),
 }
 COMMON = ("run", "exec", "ps", "images", "version", "info", "daemon")
@@ -111,13 +111,15 @@ GROUPS["network"] = {
     **{word: ("network", f"network {word}") for word in _NETWORK},
     "inspect": ("inspect", "network inspect"),
 }
-GROUP_ABOUT = {"container": "Manage containers", "image": "Manage images", "system": "Manage the engine"}
+GROUP_ABOUT = {"container": "Manage containers", "image": "Manage images", "system": "Manage Minidock"}
 GROUP_ABOUT["volume"] = "Manage volumes"
 GROUP_ABOUT["network"] = "Manage networks"
 # what a group's help says of the words that are no verbs of their own
 WORDS = {
+    "container inspect": "Display detailed information on one or more containers",
     "container prune": "Remove all stopped containers",
     "image diff": "Show the files in which two images differ",
+    "image inspect": "Display detailed information on one or more images",
     "image prune": "Remove unused images",
     "network connect": "Connect a container to a network",
     "network create": "Create a network",
@@ -126,7 +128,7 @@ WORDS = {
     "network ls": "List networks",
     "network prune": "Remove all unused networks",
     "network rm": "Remove one or more networks",
-    "system df": "Show how much of the disk is used",
+    "system df": "Show minidock disk usage",
     "system prune": "Remove unused data",
     "volume create": "Create a volume",
     "volume inspect": "Display detailed information on one or more volumes",

@@ -76,7 +76,7 @@ class Connection:
         while (end := self.buffer.find(b"\n")) < 0:
             data = self.socket.recv(BUFFER_SIZE)
             if not data:
-                raise Failure("the engine closed the connection in the middle of its answer")
+                raise Failure("unexpected EOF")
             self.buffer += data
         line, self.buffer = self.buffer[:end], self.buffer[end + 1 :]
         return line.rstrip(b"\r")

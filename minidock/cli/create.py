@@ -13,7 +13,15 @@ from minidock.cli.flags import Command, Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TextIO
+
+SYSTEMS = frozenset(
+    {"android", "darwin", "freebsd", "illumos", "linux", "netbsd", "openbsd", "plan9", "solaris", "windows"}
+)
+ARCHITECTURES = frozenset(
+    {"386", "aarch64", "amd64", "arm", "arm64", "armel", "armhf", "i386", "loong64", "mips", "mips64"}
+    | {"mips64le", "mipsle", "ppc64", "ppc64le", "riscv64", "s390x", "wasm", "x86-64", "x86_64"}
+)
 
 
 def refused(problem: object, verb: str, code: int = 125) -> Failure:
@@ -40,6 +48,8 @@ def request(options: Options, attach: tuple[bool, bool, bool], verb: str) -> dic
         _check_reference(options.arguments[0])
     except ValueError as error:
         raise (refused(error, verb) if verb == "run" else Failure(str(error))) from None
+    if options["platform"]:
+        _check_platform(options["platform"])
     return result
 
 
@@ -50,6 +60,21 @@ def create(client: Client, options: Options, configuration: dict[str, Any]) -> s
         raise Failure(
             f"container ID file found, make sure the other container isn't running or delete {path}"
         )
+    try:
+        id_file = open(path, "x") if path else None  # noqa: SIM115
+    except OSError as error:
+        problem = f"open {path}: {(error.strerror or '').lower()}"
+        raise Failure(f"failed to create the container ID file: {problem}") from None
+    try:
+        return _create(client, options, configuration, id_file)
+    except BaseException:
+        if id_file:
+            id_file.close()
+            os.unlink(path)
+        raise
+
+
+def _create(client: Client, options: Options, configuration: dict[str, Any], id_file: TextIO | None) -> str:
     if options["pull"] == "always":
         _pull(client, options)
     query = {"name": options["name"], "platform": options["platform"]}
@@ -67,9 +92,9 @@ def create(client: Client, options: Options, configuration: dict[str, Any]) -> s
         answer = client.call("POST", "/containers/create", query, configuration)
     for warning in answer.get("Warnings") or ():
         sys.stderr.write(f"WARNING: {warning}\n")
-    if path:
-        with open(path, "x") as file:
-            file.write(answer["Id"])
+    if id_file:
+        with id_file:
+            id_file.write(answer["Id"])
     return str(answer["Id"])
 
 
@@ -86,8 +111,17 @@ def _pull(client: Client, options: Options) -> None:
     pull(client, options.arguments[0], options["platform"], None if options["quiet"] else sys.stderr)
 
 
+def _check_platform(text: str) -> None:
+    """Refuse one word that is neither an operating system nor an architecture."""
+    if "/" not in text and text.lower() not in SYSTEMS | ARCHITECTURES:
+        problem = f'"{text}": unknown operating system or architecture: invalid argument'
+        raise Failure(f"error parsing specified platform: {problem}")
+
+
 def _check_reference(name: str) -> None:
     """Refuse what can be no reference; the grammar is imported (5 ms) only for names that look unusual."""
+    if not name or name.partition("@")[0].rpartition("/")[2].count(":") > 1:
+        raise ValueError("invalid reference format")
     if all(
         character.isascii() and (character.islower() or character.isdigit() or character in "._-/:@")
         for character in name

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 
-from minidock.cli import publish, quickjson
-from minidock.cli.create_values import is_address, pair
+from minidock.cli import create_network, publish, quickjson
+from minidock.cli.create_values import has_source, pair
 from minidock.cli.flags import Options
 
 TYPE_CHECKING = False
@@ -99,11 +99,11 @@ def body(options: Options, attach: tuple[bool, bool, bool]) -> Body:
         config["StopTimeout"] = options["stop-timeout"]
     ports = [*bound, *publish.exposed(options["expose"])]
     config["ExposedPorts"] = {port: {} for port in ports}
-    config["Volumes"] = {path: {} for path in options["volume"] if ":" not in path}
+    config["Volumes"] = {path: {} for path in options["volume"] if not has_source(path)}
     config["Healthcheck"] = _health(options)
     host = _host_config(options)
     host["PortBindings"] = bound
-    networking = _networks(options, host)
+    networking = create_network.endpoints(options, host)
     result = {name: value for name, value in config.items() if value not in ({}, [], None)}
     return result | {"HostConfig": host, "NetworkingConfig": {"EndpointsConfig": networking}}
 
@@ -111,7 +111,8 @@ def body(options: Options, attach: tuple[bool, bool, bool]) -> Body:
 def _check(options: Options) -> None:
     for flag, (name, known) in NAMESPACE_FLAGS.items():
         mode = options[flag]
-        if mode and not any(mode == word or (word[-1] == ":" and mode.startswith(word)) for word in known):
+        longer = tuple(word for word in known if word.endswith(":"))
+        if (mode and mode not in known and not mode.startswith(longer or "\0")) or mode in longer:
             raise ValueError(f"--{flag}: invalid {name} mode")
     swappiness = options["memory-swappiness"]
     if swappiness != -1 and not 0 <= swappiness <= 100:
@@ -120,15 +121,13 @@ def _check(options: Options) -> None:
         raise ValueError("conflicting options: cannot specify both --restart and --rm")
     if options["log-driver"] == "none" and options["log-opt"]:
         raise ValueError("invalid logging opts for driver none")
-    mac = options["mac-address"]
-    if mac and not (len(mac) == 17 and all(len(part) == 2 for part in mac.replace("-", ":").split(":"))):
-        raise ValueError(f"{mac} is not a valid mac address")
-    if options["pull"] not in ("always", "missing", "never"):
+    create_network.check_mac(options["mac-address"])
+    if not all("=" in text for text in options["storage-opt"]):
+        raise ValueError("invalid storage option")
+    if options["pull"] not in ("always", "missing", "never", ""):
         raise ValueError(
             f'invalid pull option: \'{options["pull"]}\': must be one of "always", "missing" or "never"'
         )
-    if "" in options["volume"]:
-        raise ValueError("invalid empty volume spec")
 
 
 def _host_config(options: Options) -> Body:
@@ -138,7 +137,7 @@ def _host_config(options: Options) -> Body:
     devices, requests = _devices(options["device"])
     fields: Body = {
         "Annotations": dict(options["annotation"]),
-        "Binds": [_bind(text) for text in options["volume"] if ":" in text],
+        "Binds": [_bind(text) for text in options["volume"] if has_source(text)],
         "CapAdd": added,
         "CapDrop": dropped,
         "DeviceRequests": requests,
@@ -174,14 +173,22 @@ def _devices(texts: list[str]) -> tuple[list[Body], list[Body]]:
             qualified.append(text)  # a CDI name: vendor.com/class=device
             continue
         source, *rest = text.split(":")
-        mode = rest.pop() if rest and not rest[-1].startswith("/") else "rwm"
-        if not source or len(rest) > 1:
+        if not source or len(rest) > 2:
             raise ValueError(f"bad format for path: {text}")
-        if not mode or set(mode) - set("rwm"):
-            raise ValueError(f"bad mode specified: {mode}")
+        mode = "rwm"
+        if rest and (len(rest) == 2 or _is_mode(rest[-1])):
+            mode = rest.pop()
         target = rest[0] if rest else source
+        if not target.startswith("/"):
+            raise ValueError(f"{target} is not an absolute path")
+        if not _is_mode(mode):
+            raise ValueError(f"bad mode specified: {mode}")
         devices.append({"PathOnHost": source, "PathInContainer": target, "CgroupPermissions": mode})
     return devices, [{"Driver": "cdi", "DeviceIDs": qualified}] if qualified else []
+
+
+def _is_mode(text: str) -> bool:
+    return bool(text) and len(set(text)) == len(text) and set(text) <= set("rwm")
 
 
 def _bind(text: str) -> str:
@@ -191,7 +198,7 @@ def _bind(text: str) -> str:
 
 def restart_policy(text: str) -> Body:
     name, colon, count = text.partition(":")
-    if colon and not count.isdecimal():
+    if colon and not (count.removeprefix("-").isdecimal() or not count):
         raise ValueError("invalid restart policy format: maximum retry count must be an integer")
     return {"Name": name, "MaximumRetryCount": int(count or 0)}
 
@@ -245,33 +252,6 @@ def _health(options: Options) -> Body | None:
     if options["health-cmd"]:
         given["Test"] = ["CMD-SHELL", options["health-cmd"]]
     return given or None
-
-
-def _networks(options: Options, host: Body) -> Body:
-    """Set the network mode and return the endpoints; the container-wide flags belong to the first network."""
-    chosen = options["network"] or [{"name": "default"}]
-    host["NetworkMode"] = chosen[0]["name"]
-    endpoints: Body = {}
-    for index, network in enumerate(chosen):
-        first = index == 0
-        addresses = {
-            "IPv4Address": network.get("ip") or (options["ip"] if first else ""),
-            "IPv6Address": network.get("ip6") or (options["ip6"] if first else ""),
-            "LinkLocalIPs": options["link-local-ip"] if first else [],
-        }
-        for name in ("IPv4Address", "IPv6Address"):
-            if addresses[name] and not is_address(addresses[name]):
-                raise ValueError(f"invalid IP address: {addresses[name]}")
-        fields: Body = {
-            "IPAMConfig": {name: value for name, value in addresses.items() if value},
-            "Aliases": network.get("alias") or (options["network-alias"] if first else []),
-            "MacAddress": network.get("mac-address") or (options["mac-address"] if first else ""),
-            "DriverOpts": network.get("driver-opt"),
-        }
-        endpoints[network["name"]] = {name: value for name, value in fields.items() if value}
-    mode = host["NetworkMode"]
-    special = mode in ("none", "host") or mode.startswith("container:")
-    return {} if special and len(chosen) == 1 else endpoints
 
 
 def lines_of(paths: list[str], from_environment: bool) -> list[str]:

@@ -6,6 +6,7 @@ ignores.
 
 from __future__ import annotations
 
+from minidock.cli import create_network
 from minidock.cli import create_values as values
 from minidock.cli.flags import Flag
 from minidock.cli.values import bounded, byte_size, duration_ns, nano_cpus, swap_size
@@ -49,7 +50,7 @@ STREAMS_AND_NAMES = (
     _list("attach", "Attach to STDIN, STDOUT or STDERR", values.stream_name, "a"),
     _text("cidfile", "Write the container ID to the file"),
     _truth("interactive", "Keep STDIN open even if not attached", "i"),
-    _list("label", "Set meta data on a container", None, "l"),
+    _list("label", "Set meta data on a container", values.label, "l"),
     _list("label-file", "Read in a line delimited file of labels"),
     _map("annotation", "Add an annotation to the container (passed through to the OCI runtime)", values.pair),
     _text("name", "Assign a name to the container"),
@@ -167,14 +168,14 @@ FILES = (
 NETWORK = (
     _list("add-host", "Add a custom host-to-IP mapping (host:ip)", values.extra_host),
     _list("dns", "Set custom DNS servers", values.ip_address),
-    _list("dns-option", "Set DNS options"),
-    _list("dns-search", "Set custom DNS search domains"),
+    Flag("dns-option", "", "list", "Set DNS options", aliases=("dns-opt",)),
+    _list("dns-search", "Set custom DNS search domains", values.domain),
     _text("domainname", "Container NIS domain name"),
     _list("expose", "Expose a port or a range of ports"),
     _text("hostname", "Container host name", "h"),
     _text("ip", "IPv4 address (e.g., 172.30.100.104)"),
     _text("ip6", "IPv6 address (e.g., 2001:db8::33)"),
-    _list("link", "Add link to another container"),
+    _list("link", "Add link to another container", values.link),
     _list("link-local-ip", "Container IPv4/IPv6 link-local addresses"),
     _text("mac-address", "Container MAC address (e.g., 92:d0:c6:0a:29:33)"),
     Flag(
@@ -182,7 +183,7 @@ NETWORK = (
         "",
         "network",
         "Connect a container to a network",
-        values.network,
+        create_network.network,
         repeats=True,
         aliases=("net",),
     ),
@@ -193,6 +194,7 @@ NETWORK = (
 CREATE_FLAGS = (*STREAMS_AND_NAMES, *PROCESS, *ISOLATION, *LIMITS, *FILES, *NETWORK)
 DETACH_KEYS = _text("detach-keys", "Override the key sequence for detaching a container")
 SIG_PROXY = Flag("sig-proxy", "", "bool", "Proxy received signals to the process", None, True, "true")
+SIG_PROXY_ALL = Flag("sig-proxy", "", "bool", "Proxy all received signals to the process", None, True, "true")
 RUN_FLAGS = (
     *CREATE_FLAGS,
     _truth("detach", "Run container in background and print container ID", "d"),

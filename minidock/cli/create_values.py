@@ -22,6 +22,7 @@ SYSCTLS = [
     for name in ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"]
 ]
 SYSCTL_PREFIXES = ("net.", "fs.mqueue.")
+_DOMAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
 MOUNT_PREFIXES = {"bind": "bind-", "volume": "volume-", "tmpfs": "tmpfs-", "image": "image-"}
 
 
@@ -44,6 +45,57 @@ def variable(text: str) -> str:
     if not name:
         raise ValueError(f"invalid environment variable: {text}")
     return text if equals or name not in os.environ else f"{name}={os.environ[name]}"
+
+
+def label(text: str) -> str:
+    """Accept `name=value` or a bare name."""
+    name = text.partition("=")[0].lstrip(" \t")
+    if not name:
+        raise ValueError(f"invalid label '{text}': empty name")
+    if any(blank in name for blank in " \t"):
+        raise ValueError(f"label '{name}' contains whitespaces")
+    return text
+
+
+def link(text: str) -> str:
+    """Accept `NAME` or `NAME:ALIAS`."""
+    if not text:
+        raise ValueError("empty string specified for links")
+    if text.count(":") > 1:
+        raise ValueError(f"bad format for links: {text}")
+    return text
+
+
+def domain(text: str) -> str:
+    """Accept a domain to search in, or a single dot for none."""
+    name = text.strip(" ")
+    if name == ".":
+        return name
+    labels = name.removesuffix(".").split(".")
+    good = all(each and each[0] != "-" != each[-1] and set(each) <= _DOMAIN for each in labels)
+    if not good or not any(character.isalpha() for character in name) or len(name) > 254:
+        raise ValueError(f"{name} is not a valid domain")
+    return name.removesuffix(".")
+
+
+def has_source(text: str) -> bool:
+    """Return whether `-v` names a source: without one it is an anonymous volume.
+
+    A single letter before a colon is a drive of Windows, for docker here too: `a:/b` is one path.
+    """
+    if len(text) <= 2:
+        if not text:
+            raise ValueError("invalid empty volume spec")
+        return False
+    rest = text[2:] if text[0].isalpha() and text[1] == ":" else text
+    source, *more = rest.split(":")
+    if more and len(more[0]) == 1 and more[0].isalpha() and len(more) > 1:
+        more[:2] = [":".join(more[:2])]
+    if not source or not all(more):
+        raise ValueError(f"invalid spec: {text}: empty section between colons")
+    if len(more) > 2:
+        raise ValueError(f"invalid spec: {text}: too many colons")
+    return bool(more)
 
 
 def extra_host(text: str) -> str:
@@ -88,12 +140,16 @@ def ulimit(text: str) -> dict[str, Any]:
     if name not in ULIMITS:
         raise ValueError(f"invalid ulimit type: {name}")
     first, _, second = limits.partition(":")
-    try:
-        soft, hard = int(first), int(second or first)
-    except ValueError:
-        raise ValueError(f'strconv.ParseInt: parsing "{limits}": invalid syntax') from None
+    numbers = []
+    for number in (first, second or first):
+        try:
+            numbers.append(int(number))
+        except ValueError:
+            raise ValueError(f'strconv.ParseInt: parsing "{number}": invalid syntax') from None
+    soft, hard = numbers
     if hard != -1 and (soft == -1 or soft > hard):
-        raise ValueError(f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")
+        pair_of = f"soft: -1 (unlimited), hard: {hard}" if soft == -1 else f"{soft} > {hard}"
+        raise ValueError(f"ulimit soft limit must be less than or equal to hard limit: {pair_of}")
     return {"Name": name, "Soft": soft, "Hard": hard}
 
 
@@ -118,21 +174,26 @@ def device_rule(text: str) -> str:
 
 def device_weight(text: str) -> dict[str, Any]:
     """Convert `/dev/sda:500`."""
-    path, _, weight = text.partition(":")
-    if not path.startswith("/dev/") or not weight:
-        raise ValueError(f"bad format for path: {text}")
+    path, weight = _of_device(text)
     if not weight.isdecimal() or (int(weight) and not 10 <= int(weight) <= 1000):
         raise ValueError(f"invalid weight for device: {text}")
     return {"Path": path, "Weight": int(weight)}
+
+
+def _of_device(text: str) -> tuple[str, str]:
+    path, colon, rest = text.partition(":")
+    if not path or not colon:
+        raise ValueError(f"bad format: {text}")
+    if not path.startswith("/dev/"):
+        raise ValueError(f"bad format for device path: {text}")
+    return path, rest
 
 
 def device_rate(convert: Convert) -> Convert:
     """Return the conversion of `/dev/sda:RATE`, where `convert` reads the rate."""
 
     def rate(text: str) -> dict[str, Any]:
-        path, _, number = text.partition(":")
-        if not path.startswith("/dev/") or not number:
-            raise ValueError(f"bad format for path: {text}")
+        path, number = _of_device(text)
         try:
             value = convert(number)
         except ValueError:
@@ -151,39 +212,12 @@ def device_rate(convert: Convert) -> Convert:
     return rate
 
 
-def network(text: str) -> dict[str, Any]:
-    """Convert `none`, `mynet` or `name=mynet,alias=db,ip=10.0.0.5,driver-opt=a=b`."""
-    if "=" not in text:
-        return {"name": text}
-    chosen: dict[str, Any] = {"name": "", "alias": [], "driver-opt": {}}
-    for field in text.split(","):
-        key, equals, value = field.strip().partition("=")
-        if not equals or key not in (
-            "name",
-            "alias",
-            "ip",
-            "ip6",
-            "mac-address",
-            "link-local-ip",
-            "driver-opt",
-        ):
-            raise ValueError(f"invalid field {field}")
-        if key == "alias":
-            chosen["alias"].append(value)
-        elif key == "driver-opt":
-            name, _, setting = value.partition("=")
-            chosen["driver-opt"][name] = setting
-        else:
-            chosen[key] = value
-    if not chosen["name"]:
-        raise ValueError("network name/id is not specified")
-    return chosen
-
-
 def mount(text: str) -> dict[str, Any]:
     """Convert `type=bind,source=/a,target=/b,readonly` to the API's Mount."""
     result: dict[str, Any] = {"Type": "volume"}
     options: list[tuple[str, str]] = []
+    if not text:
+        raise ValueError("EOF")
     for field in text.split(","):
         key, equals, value = field.partition("=")
         key = key.strip().lower()
@@ -231,6 +265,13 @@ def _truth(key: str, value: str) -> bool:
     raise ValueError(f"invalid value for {key}: {value}")
 
 
+def _number(key: str, value: str, convert: Convert) -> Any:
+    try:
+        return convert(value)
+    except ValueError:
+        raise ValueError(f"invalid value for {key}: {value}") from None
+
+
 def _mount_option(result: dict[str, Any], key: str, value: str) -> None:
     """Put one `bind-*`, `volume-*`, `tmpfs-*` or `image-*` option where the API wants it."""
     name, _, setting = value.partition("=")
@@ -263,9 +304,9 @@ def _mount_option(result: dict[str, Any], key: str, value: str) -> None:
     elif key == "volume-opt":
         volume.setdefault("DriverConfig", {}).setdefault("Options", {})[name] = setting
     elif key == "tmpfs-size":
-        result.setdefault("TmpfsOptions", {})["SizeBytes"] = byte_size(value)
+        result.setdefault("TmpfsOptions", {})["SizeBytes"] = _number(key, value, byte_size)
     elif key == "tmpfs-mode":
-        result.setdefault("TmpfsOptions", {})["Mode"] = int(value, 8)
+        result.setdefault("TmpfsOptions", {})["Mode"] = _number(key, value, lambda mode: int(mode, 8))
     elif key == "image-subpath":
         result.setdefault("ImageOptions", {})["Subpath"] = value
     else:

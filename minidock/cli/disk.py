@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from minidock.cli.client import Client
+from minidock.cli.failure import PROGRAM
 from minidock.cli.flags import Command, Flag, Options
+from minidock.cli.listing import USUAL, Listing
 from minidock.cli.units import size
 
 TYPE_CHECKING = False
@@ -17,15 +19,13 @@ HEADERS = {
     "Size": "SIZE",
     "Reclaimable": "RECLAIMABLE",
 }
-TYPE_NAME = "*formatter.diskUsageContext"
+TYPE_NAME = "*formatter.diskUsageImagesContext"
 ACTIVE_STATES = ("running", "paused", "restarting")
 
 
 def run(options: Options) -> int:
     """Print one row for each kind."""
-    from minidock.cli.listing import Listing
-
-    listing = Listing(HEADERS, tuple(HEADERS), TYPE_NAME, options["format"])
+    listing = Listing(HEADERS, tuple(HEADERS), TYPE_NAME, options["format"], USUAL)
     usage = Client(options.host).call("GET", "/system/df")
     listing.write(
         [
@@ -78,7 +78,7 @@ COMMANDS = {
     "system df": Command(
         "system df",
         "[OPTIONS]",
-        "Show how much of the disk is used",
+        f"Show {PROGRAM} disk usage",
         run,
         (Flag("format", "", "string", "FORMAT"),),
     )

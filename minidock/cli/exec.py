@@ -7,6 +7,7 @@ import os
 from minidock.cli import quickjson
 from minidock.cli.client import Client
 from minidock.cli.create_flags import DETACH_KEYS
+from minidock.cli.create_values import variable
 from minidock.cli.failure import Failure
 from minidock.cli.flags import Command, Flag, Options
 
@@ -35,6 +36,10 @@ def run(options: Options) -> int:
 def _configuration(options: Options, detached: bool) -> dict[str, Any]:
     from minidock.cli.create_body import lines_of
 
+    try:
+        from_files = lines_of(options["env-file"], from_environment=True)
+    except ValueError as error:
+        raise Failure(str(error)) from None
     return {
         "User": options["user"],
         "Privileged": options["privileged"],
@@ -44,7 +49,7 @@ def _configuration(options: Options, detached: bool) -> dict[str, Any]:
         "AttachStderr": not detached,
         "Detach": detached,
         "DetachKeys": options["detach-keys"] or "",
-        "Env": [*lines_of(options["env-file"], from_environment=True), *options["env"]],
+        "Env": [*from_files, *options["env"]],
         "WorkingDir": options["workdir"],
         "Cmd": options.arguments[1:],
     }
@@ -86,7 +91,7 @@ COMMANDS = {
         (
             Flag("detach", "d", "bool", "Detached mode: run command in the background"),
             DETACH_KEYS,
-            Flag("env", "e", "list", "Set environment variables"),
+            Flag("env", "e", "list", "Set environment variables", variable),
             Flag("env-file", "", "list", "Read in a file of environment variables"),
             Flag("interactive", "i", "bool", "Keep STDIN open even if not attached"),
             Flag("privileged", "", "bool", "Give extended privileges to the command"),

@@ -180,7 +180,7 @@ def _long(options: Options, known: dict[str, Flag], words: Sequence[str], positi
             position += 1
         else:
             raise ValueError(f"flag needs an argument: --{name}")
-    _set(options, flag, value)
+    _set(options, flag, value, f"--{name}" if name in flag.aliases else "")
     return position
 
 
@@ -210,11 +210,11 @@ def _short(options: Options, known: dict[str, Flag], words: Sequence[str], posit
     return position
 
 
-def _set(options: Options, flag: Flag, text: str) -> None:
+def _set(options: Options, flag: Flag, text: str, alias: str = "") -> None:
     try:
         value = flag.convert(text)
     except ValueError as error:
-        spelled = f"-{flag.short}, --{flag.name}" if flag.short else f"--{flag.name}"
+        spelled = alias or (f"-{flag.short}, --{flag.name}" if flag.short else f"--{flag.name}")
         raise ValueError(f'invalid argument "{text}" for "{spelled}" flag: {error}') from None
     if flag is HELP:
         if value:

@@ -6,6 +6,7 @@ import sys
 
 from minidock.cli.client import Client
 from minidock.cli.flags import Command, Flag, Options
+from minidock.cli.listing import USUAL, Listing
 from minidock.cli.units import ago, ellipsis, rfc3339, short_id, size
 
 HEADERS = {
@@ -22,10 +23,8 @@ TYPE_NAME = "*image.historyContext"
 
 def run(options: Options) -> int:
     """Print the history of one image, newest step first."""
-    from minidock.cli.listing import Listing
-
     truncate, human = not options["no-trunc"], options["human"]
-    listing = Listing(HEADERS, COLUMNS, TYPE_NAME, options["format"])
+    listing = Listing(HEADERS, COLUMNS, TYPE_NAME, options["format"], USUAL)
     rows = []
     for step in Client(options.host).call("GET", f"/images/{options.arguments[0]}/history") or ():
         created, command = step["Created"], step["CreatedBy"].replace("\t", " ")
@@ -42,6 +41,8 @@ def run(options: Options) -> int:
     if options["quiet"]:
         sys.stdout.writelines(f"{row['ID']}\n" for row in rows)
     else:
+        if not human:
+            listing.headers = {**HEADERS, "CreatedSince": HEADERS["CreatedAt"]}
         listing.write(rows)
     return 0
 

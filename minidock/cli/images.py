@@ -6,6 +6,7 @@ import sys
 
 from minidock.cli.client import Client, filters
 from minidock.cli.flags import Command, Flag, Options
+from minidock.cli.listing import USUAL, Listing
 from minidock.cli.units import ago, local_time, short_id, size
 
 TYPE_CHECKING = False
@@ -34,15 +35,13 @@ NONE = "<none>"
 
 def run(options: Options) -> int:
     """List the images."""
-    from minidock.cli.listing import Listing
-
     truncate = not options["no-trunc"]
     if options["tree"]:
         from minidock.cli.tree import draw
 
         return draw(Client(options.host), "".join(options.arguments), truncate)
     digests: bool = options["digests"]
-    listing = Listing(HEADERS, DIGEST_COLUMNS if digests else COLUMNS, TYPE_NAME, options["format"])
+    listing = Listing(HEADERS, DIGEST_COLUMNS if digests else COLUMNS, TYPE_NAME, options["format"], USUAL)
     chosen = options["filter"] + [("reference", name) for name in options.arguments]
     answer = Client(options.host).call(
         "GET", "/images/json", {"all": options["all"], "filters": filters(chosen)}

@@ -36,11 +36,11 @@ def run(options: Options) -> int:
         problem = error
     mine = {"Version": __version__, "Context": "default", "Debug": False}
     if options["format"]:
-        from minidock.cli.listing import execute, parse_template
+        from minidock.cli.listing import write_template
 
         text = "{{json .}}" if options["format"] == "json" else options["format"]
         data = {**server, "ClientInfo": mine, "ServerErrors": [str(problem)] if problem else None}
-        sys.stdout.write(execute(parse_template(text), data, "") + "\n")
+        write_template(text, data, "system.dockerInfo")
     else:
         lines = [
             "Client:",

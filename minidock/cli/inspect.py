@@ -22,6 +22,15 @@ PATHS = {
     "network": "/networks/{}",
     "volume": "/volumes/{}",
 }
+# of these minidock has none: asked by name, the engine says so itself
+FOREIGN = {
+    "config": "/configs/{}",
+    "node": "/nodes/{}",
+    "plugin": "/plugins/{}/json",
+    "secret": "/secrets/{}",
+    "service": "/services/{}",
+    "task": "/tasks/{}",
+}
 ABSENT = (404, 501)  # an engine without volumes has no volume of that name
 # fields that Docker's JSON leaves out when they are empty, which a template may still ask for
 OPTIONAL = frozenset(
@@ -35,15 +44,17 @@ SIZE = Flag("size", "s", "bool", "Display total file sizes if the type is contai
 
 def _inspect_any(options: Options) -> int:
     kind = options["type"]
-    if kind and kind not in PATHS:
-        known = ", ".join(f'"{name}"' for name in PATHS)
-        raise Failure(f'unknown type: "{kind}": must be one of {known}')
+    if "type" in options and kind not in (PATHS | FOREIGN):
+        known = ", ".join(f'"{name}"' for name in sorted(PATHS | FOREIGN))
+        what = f'unknown type: "{kind}"' if kind else "type is empty"
+        raise Failure(f"{what}: must be one of {known}")
     return inspect(options, [kind] if kind else list(PATHS), bool(kind), options["size"])
 
 
 def inspect(options: Options, kinds: list[str], typed: bool, with_size: bool = False) -> int:
     """Print every object found, then the error for the first that was not."""
     template = _template(options["format"])
+    type_name = "volume.Volume" if kinds == ["volume"] else ""
     client = Client(options.host)
     found: list[str] = []
     problem: Failure | None = None
@@ -53,12 +64,14 @@ def inspect(options: Options, kinds: list[str], typed: bool, with_size: bool = F
         except Failure as error:
             problem = error
             break
-    if template is None:
+    if options["format"] == "json":
+        sys.stdout.write(f"[{','.join(text.strip() for text in found)}]\n")
+    elif template is None:
         body = ",\n".join("    " + indent(text, prefix="    ") for text in found)
         sys.stdout.write(f"[\n{body}\n]\n" if found else "[]\n")
     else:
         for text in found:
-            sys.stdout.write(_render(template, text) + "\n")
+            sys.stdout.write(_render(template, text, type_name) + "\n")
         if problem and not found:
             sys.stdout.write("\n")
     if problem:
@@ -70,31 +83,35 @@ def _find(client: Client, name: str, kinds: list[str], typed: bool, with_size: b
     for kind in kinds:
         query: Query = {"size": with_size and kind == "container"}
         try:
-            return client.raw("GET", PATHS[kind].format(name), query).decode()
+            text = client.raw("GET", (PATHS | FOREIGN)[kind].format(name), query).decode()
         except EngineError as error:
             if error.status not in ABSENT or typed:
                 raise
+            continue
+        if with_size and kind != "container":
+            sys.stderr.write(f"WARNING: --size ignored for {kind}\n")
+        return text
     raise Failure(f"Error: No such object: {name}")
 
 
 def _template(text: str) -> Template | None:
     from minidock.errors import InvalidParameter
 
-    if not text:
+    if text in ("", "json"):
         return None
     from minidock.formats.gotemplate import Template
 
     try:
-        return Template("{{json .}}" if text == "json" else text)
+        return Template(text)
     except InvalidParameter as error:
         raise Failure(f"template parsing error: {error}", 64) from None
 
 
-def _render(template: Template, text: str) -> str:
+def _render(template: Template, text: str, type_name: str) -> str:
     from minidock.errors import InvalidParameter
 
     try:
-        return template.execute(quickjson.decode(text), optional=OPTIONAL)
+        return template.execute(quickjson.decode(text), type_name, OPTIONAL)
     except InvalidParameter as error:
         sys.stdout.write("\n")
         raise Failure(f"template parsing error: {error}") from None

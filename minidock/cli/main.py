@@ -107,8 +107,10 @@ def _find(words: list[str]) -> tuple[str, str, list[str]]:
         if len(words) == 1 or words[1] in ("--help", "-h", "help"):
             return first, "", []
         if words[1] not in GROUPS[first]:
+            synopsis = f"{first} COMMAND" if first == "volume" else first  # as docker has them
             raise Failure(
-                f"{PROGRAM}: unknown command: {PROGRAM} {first} {words[1]}\n\nUsage:  {PROGRAM} {first}\n\n"
+                f"{PROGRAM}: unknown command: {PROGRAM} {first} {words[1]}\n\n"
+                f"Usage:  {PROGRAM} {synopsis}\n\n"
                 f"Run '{PROGRAM} {first} --help' for more information"
             )
         return f"{first} {words[1]}", GROUPS[first][words[1]][0], words[2:]

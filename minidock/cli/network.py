@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 
 from minidock.cli.client import Client, filters
+from minidock.cli.create_values import label
 from minidock.cli.failure import EngineError, Failure
 from minidock.cli.flags import Command, Flag, Options
-from minidock.cli.units import short_id
+from minidock.cli.listing import USUAL, Listing, label_of
+from minidock.cli.units import go_time, short_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ HEADERS = {
     "Scope": "SCOPE",
 }
 COLUMNS = ("ID", "Name", "Driver", "Scope")
-TYPE_NAME = "*formatter.networkContext"
+TYPE_NAME = "*network.networkContext"
 QUESTION = (
     "WARNING! This will remove all custom networks not used by at least one container.\n"
     "Are you sure you want to continue? [y/N] "
@@ -67,7 +69,13 @@ def _subnets(options: Options) -> list[dict[str, Any]]:
     import ipaddress
 
     found: dict[str, dict[str, Any]] = {}
+    if len(_words(options["subnet"])) < max(
+        map(len, (_words(options["ip-range"]), _words(options["gateway"])))
+    ):
+        raise Failure("every ip-range or gateway must have a corresponding subnet")
     for text in _words(options["subnet"]):
+        if any(_overlap(text, other) for other in found):
+            raise Failure("multiple overlapping subnet configuration is not supported")
         found[text] = {"Subnet": text}
     auxiliary = _pairs(options["aux-address"])
     placed = [("IPRange", text, "") for text in _words(options["ip-range"])]
@@ -91,11 +99,19 @@ def _subnets(options: Options) -> list[dict[str, Any]]:
     return list(found.values())
 
 
+def _overlap(one: str, other: str) -> bool:
+    import ipaddress
+
+    try:
+        networks = [ipaddress.ip_network(text, strict=False) for text in (one, other)]
+    except ValueError:
+        return False  # the engine says what is wrong with it
+    return networks[0].version == networks[1].version and networks[0].overlaps(networks[1])
+
+
 def list_all(options: Options) -> int:
     """List the networks by name."""
-    from minidock.cli.listing import Listing
-
-    listing = Listing(HEADERS, COLUMNS, TYPE_NAME, options["format"])
+    listing = Listing(HEADERS, COLUMNS, TYPE_NAME, options["format"], USUAL)
     truncate = not options["no-trunc"]
     answer = Client(options.host).call("GET", "/networks", {"filters": filters(options["filter"])})
     found = sorted(answer or (), key=lambda item: str(item["Name"]))
@@ -110,12 +126,13 @@ def row(item: dict[str, Any], truncate: bool) -> dict[str, Any]:
     """Return the fields of one network."""
     labels = item.get("Labels") or {}
     return {
-        "CreatedAt": item["Created"],
+        "CreatedAt": go_time(item["Created"]),
         "Driver": item["Driver"],
         "ID": short_id(item["Id"]) if truncate else item["Id"],
         "IPv4": str(item.get("EnableIPv4", True)).lower(),
         "IPv6": str(item["EnableIPv6"]).lower(),
         "Internal": str(item["Internal"]).lower(),
+        "Label": label_of(labels),
         "Labels": ",".join(f"{name}={labels[name]}" for name in sorted(labels)),
         "Name": item["Name"],
         "Scope": item["Scope"],
@@ -222,7 +239,7 @@ COMMANDS = {
             _map("ipam-opt", "", "Set IPAM driver specific options"),
             Flag("ipv4", "", "bool", "Enable or disable IPv4 address assignment", default=True, shown="true"),
             Flag("ipv6", "", "bool", "Enable or disable IPv6 address assignment"),
-            Flag("label", "", "list", "Set metadata on a network"),
+            Flag("label", "", "list", "Set metadata on a network", label),
             _map("opt", "o", "Set driver specific options"),
             Flag("scope", "", "string", "Control the network's scope"),
             _strings("subnet", "Subnet in CIDR format that represents a network segment"),

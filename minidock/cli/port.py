@@ -16,8 +16,10 @@ def run(options: Options) -> int:
     published: dict[str, list[dict[str, str]] | None] = answer["NetworkSettings"].get("Ports") or {}
     if wanted:
         number, _, protocol = wanted.partition("/")
-        if not number.isdecimal():
-            raise Failure(f"Error: invalid port ({number}): invalid syntax")
+        is_number = number.isascii() and number.isdecimal()
+        if not is_number or int(number) > 65535:
+            why = "value out of range" if is_number else "invalid syntax"
+            raise Failure(f'Error: invalid port ({number}): strconv.ParseUint: parsing "{number}": {why}')
         bindings = published.get(f"{number}/{protocol or 'tcp'}")
         if not bindings:
             raise Failure(f"Error: No public port '{wanted}' published for {container}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from minidock.cli.client import Client, filters
+from minidock.cli.failure import Failure
 from minidock.cli.flags import Command, Flag, Options
 from minidock.cli.units import size
 
@@ -41,6 +42,8 @@ def images(options: Options) -> int:
 def system(options: Options) -> int:
     """Remove all kinds of unused things; volumes only when asked for."""
     everything, chosen = options["all"], options["filter"]
+    if options["volumes"] and any(name == "until" for name, _ in chosen):
+        raise Failure('ERROR: The "until" filter is not supported with "--volumes"')
     things = ["all stopped containers", "all networks not used by at least one container"]
     kinds: list[tuple[str, list[tuple[str, str]]]] = [("container", chosen), ("network", chosen)]
     if options["volumes"]:

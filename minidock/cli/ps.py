@@ -6,6 +6,7 @@ import sys
 
 from minidock.cli.client import Client, filters
 from minidock.cli.flags import Command, Flag, Options
+from minidock.cli.listing import Listing, label_of
 from minidock.cli.units import ago, ellipsis, local_time, short_id, size
 
 TYPE_CHECKING = False
@@ -35,8 +36,6 @@ TYPE_NAME = "*formatter.ContainerContext"
 
 def run(options: Options) -> int:
     """List the containers."""
-    from minidock.cli.listing import Listing
-
     truncate = not options["no-trunc"]
     columns = (*COLUMNS, "Size") if options["size"] else COLUMNS
     listing = Listing(HEADERS, columns, TYPE_NAME, options["format"])
@@ -71,6 +70,7 @@ def row(item: dict[str, Any], truncate: bool) -> dict[str, Any]:
         "CreatedAt": local_time(item["Created"]),
         "ID": item["Id"][:12] if truncate else item["Id"],
         "Image": _image(item, truncate),
+        "Label": label_of(labels),
         "Labels": ",".join(f"{name}={value}" for name, value in sorted(labels.items())),
         "LocalVolumes": str(sum(mount.get("Driver") == "local" for mount in mounts)),
         "Mounts": ",".join(ellipsis(source, 15) if truncate else source for source in sources),

@@ -19,7 +19,7 @@ def bindings(specifications: list[str]) -> Bindings:
             raise ValueError(f"invalid proto: {protocol}")
         address, host, container = _parts(spec)
         if not container:
-            raise ValueError(f"no port specified: {text}<empty>")
+            raise ValueError(f"no port specified: {_long_form(text)}<empty>")
         first, last = _range(container, "containerPort")
         low, high = _range(host, "hostPort") if host else (0, 0)
         single = first == last and high != low  # one container port, any free one of a host range
@@ -38,17 +38,24 @@ def exposed(specifications: list[str]) -> list[str]:
     ports: list[str] = []
     for text in specifications:
         span, _, protocol = text.partition("/")
-        try:
-            if ":" in span:
-                raise ValueError("a mapping")
-            first, last = _range(span, "port")
-        except ValueError:
-            raise ValueError(
-                f"invalid range format for --expose: {text}, "
-                f'error: strconv.ParseUint: parsing "{span}": invalid syntax'
-            ) from None
+        first, last = _exposed_range(text, span)
         ports += [f"{port}/{(protocol or 'tcp').lower()}" for port in range(first, last + 1)]
     return ports
+
+
+def _exposed_range(text: str, span: str) -> tuple[int, int]:
+    problem = "empty string specified for ports" if not span else ""
+    first, dash, last = span.partition("-")
+    for number in (first, last if dash else first):
+        if not problem and not (number.isascii() and number.isdecimal()):
+            problem = f'strconv.ParseUint: parsing "{number}": invalid syntax'
+        if not problem and int(number) > 65535:
+            problem = f'strconv.ParseUint: parsing "{number}": value out of range'
+    if not problem and dash and int(last) < int(first):
+        problem = f"invalid range specified for port: {span}"
+    if problem:
+        raise ValueError(f"invalid range format for --expose: {text}, error: {problem}")
+    return int(first), int(last if dash else first)
 
 
 def _long_form(text: str) -> str:
@@ -56,11 +63,11 @@ def _long_form(text: str) -> str:
     if "=" not in text:
         return text
     fields = dict(field.partition("=")[::2] for field in text.split(","))
-    unknown = set(fields) - {"mode", "target", "published", "protocol", "host_ip"}
-    if unknown or "target" not in fields:
-        raise ValueError(f"invalid field {unknown.pop()}" if unknown else "target port is required")
+    unknown = [name for name in fields if name not in ("mode", "target", "published", "protocol", "host_ip")]
+    if unknown:
+        raise ValueError(f"invalid field {unknown[0]}")
     host = fields.get("published", "")
-    return (f"{host}:" if host else "") + f"{fields['target']}/{fields.get('protocol', 'tcp')}"
+    return (f"{host}:" if host else "") + f"{fields.get('target', '')}/{fields.get('protocol', 'tcp')}"
 
 
 def _parts(spec: str) -> tuple[str, str, str]:

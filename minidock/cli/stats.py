@@ -8,7 +8,7 @@ import time
 from minidock.cli.client import Client
 from minidock.cli.failure import EngineError, Failure
 from minidock.cli.flags import Command, Flag, Options
-from minidock.cli.listing import Listing, Row
+from minidock.cli.listing import USUAL, Listing, Row
 from minidock.cli.units import binary_size, short_id, size
 
 TYPE_CHECKING = False
@@ -33,7 +33,7 @@ HOME_AND_CLEAR = "\033[2J\033[H"
 
 def run(options: Options) -> int:
     """Print the table once, or again and again."""
-    listing = Listing(HEADERS, COLUMNS, "*container.statsContext", options["format"])
+    listing = Listing(HEADERS, COLUMNS, "*container.statsContext", options["format"], USUAL)
     client = Client(options.host)
     before: dict[str, Any] = {}
     if options["no-stream"]:
@@ -60,12 +60,14 @@ def _names(client: Client, options: Options) -> list[str]:
 
 def _samples(client: Client, names: list[str]) -> dict[str, Any]:
     """Return one sample of each container: a share of the CPU takes two."""
-    found = {}
+    found, problems = {}, []
     for name in names:
         try:
             found[name] = client.call("GET", f"/containers/{name}/stats", {"stream": "0", "one-shot": True})
         except EngineError as error:
-            raise Failure(str(error)) from None
+            problems.append(str(error))
+    if problems:
+        raise Failure("\n".join(problems))
     return found
 
 
@@ -79,12 +81,12 @@ def _row(name: str, before: Any, found: Any, whole: bool) -> Row:
     used = found["memory_stats"]
     if not used:
         return row | {
-            "CPUPerc": "--",
-            "MemUsage": "-- / --",
-            "MemPerc": "--",
-            "NetIO": "--",
-            "BlockIO": "--",
-            "PIDs": "--",
+            "CPUPerc": "0.00%",
+            "MemUsage": "0B / 0B",
+            "MemPerc": "0.00%",
+            "NetIO": "0B / 0B",
+            "BlockIO": "0B / 0B",
+            "PIDs": "0",
         }
     memory, limit = used["usage"] - cache(used.get("stats") or {}), used["limit"]
     networks = (found.get("networks") or {}).values()
@@ -127,7 +129,7 @@ COMMANDS = {
         run,
         (
             Flag("all", "a", "bool", "Show all containers (default shows just running)"),
-            Flag("format", "", "string", "Format output using a custom template"),
+            Flag("format", "", "string", "FORMAT"),
             Flag("no-stream", "", "bool", "Disable streaming stats and only pull the first result"),
             Flag("no-trunc", "", "bool", "Do not truncate output"),
         ),

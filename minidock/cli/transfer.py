@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
-from minidock.cli.client import Client
+from minidock.cli import output
+from minidock.cli.client import Client, Query
 from minidock.cli.failure import Failure
 from minidock.cli.flags import Command, Flag, Options
 from minidock.cli.progress import show
@@ -13,8 +13,6 @@ from minidock.cli.progress import show
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import BinaryIO
-
-BLOCK_SIZE = 1 << 20
 
 
 def _open(path: str) -> BinaryIO:
@@ -43,36 +41,18 @@ def load(options: Options) -> int:
 
 
 def save(options: Options) -> int:
-    """Write images to an archive; the file gets its name only when it is complete."""
-    path = options["output"]
-    if not path and sys.stdout.isatty():
-        raise Failure("cowardly refusing to save to a terminal. Use the -o flag or redirect")
-    directory = os.path.dirname(path) or "."
-    if path and not os.path.isdir(directory):
-        raise Failure(
-            f"failed to save image: invalid output path: stat {directory}: no such file or directory"
-        )
-    if path and os.path.exists(path) and not os.path.isfile(path):
-        raise Failure(f'failed to save image: invalid output path: "{path}" must be a regular file')
-    response = Client(options.host).open("GET", "/images/get", {"names": options.arguments})
-    if not path:
-        for block in response.blocks():
-            sys.stdout.buffer.write(block)
-        return 0
-    temporary = f"{path}.partial-{os.getpid()}"
-    with open(temporary, "wb") as file:
-        try:
-            file.writelines(response.blocks())
-            file.flush()
-            os.rename(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+    """Write images to an archive, a file or the output."""
+    query: Query = {"names": options.arguments}
+    output.write(
+        options["output"], lambda: Client(options.host).open("GET", "/images/get", query), "save image"
+    )
     return 0
 
 
 def import_root(options: Options) -> int:
     """Make an image of a root file system in a tar file."""
+    if len(options.arguments) > 2:
+        raise Failure(f"import takes a file and a name, and nothing after: {options.arguments[2]}")
     source, reference = options.arguments[0], (*options.arguments, "")[1]
     if reference:
         from minidock.cli.tag import split_name
@@ -111,7 +91,7 @@ COMMANDS = {
             Flag("message", "m", "string", "Set commit message for imported image"),
             Flag("platform", "", "string", "Set platform if server is multi-platform capable"),
         ),
-        (1, 2),
+        (1, None),
         aliases="image import, import",
     ),
     "load": Command(

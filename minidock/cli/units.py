@@ -52,6 +52,11 @@ def nanosecond_time(time_ns: int) -> str:
     return f"{plain[:19]}.{rest:09d}{plain[19:]}"
 
 
+def go_time(text: str) -> str:
+    """Return a time of RFC 3339 in UTC as Go prints a time.Time."""
+    return text.replace("T", " ", 1).replace("Z", " +0000 UTC", 1) if text.endswith("Z") else text
+
+
 def size(number: float, digits: int = 4) -> str:
     """Return bytes in powers of 1000 with `digits` significant digits: `4.26MB`."""
     return _scaled(number, 1000.0, DECIMAL, digits)

@@ -32,7 +32,7 @@ def overview(flags: Iterable[Flag]) -> str:
 def group_help(group: str) -> str:
     """Return the list of a group's words."""
     shown = [(word, verb) for word, (_, verb) in sorted(GROUPS[group].items()) if word not in HIDDEN]
-    rows = [(word, WORDS[verb] if verb in WORDS else VERBS[verb][1]) for word, verb in shown]
+    rows = [(word, WORDS.get(f"{group} {word}") or WORDS.get(verb) or VERBS[verb][1]) for word, verb in shown]
     return (
         f"Usage:  {PROGRAM} {group} COMMAND\n\n{GROUP_ABOUT[group]}\n\nCommands:\n{_lines(rows)}\n\n"
         f"Run '{PROGRAM} {group} COMMAND --help' for more information on a command.\n"

@@ -66,6 +66,14 @@ def duration_ns(text: str) -> int:
 
 def nano_cpus(text: str) -> int:
     """Return billionths of a processor for `--cpus 0.5`."""
+    mantissa, power, exponent = text.lower().partition("e")
+    if power and exponent.removeprefix("-").removeprefix("+").isdecimal():
+        from decimal import Decimal, InvalidOperation  # nobody writes this: it may cost its import
+
+        try:
+            text = f"{Decimal(mantissa).scaleb(int(exponent)):f}"
+        except InvalidOperation:
+            pass
     whole, _, fraction = text.partition(".")
     digits = (whole + fraction).removeprefix("-")
     if not digits.isdecimal():

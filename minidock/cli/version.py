@@ -41,10 +41,12 @@ def run(options: Options) -> int:
         problem = error
     mine = _client(agreed)
     if options["format"]:
-        from minidock.cli.listing import execute, parse_template
+        from minidock.cli.listing import write_template
 
         text = "{{json .}}" if options["format"] == "json" else options["format"]
-        sys.stdout.write(execute(parse_template(text), {"Client": mine, "Server": server}, "") + "\n")
+        data = {"Client": mine, "Server": server}
+        inner = {id(mine): "system.clientVersion", id(server): "*types.Version"}
+        write_template(text, data, "system.versionInfo", "version", inner)
     else:
         sys.stdout.write(_text(mine, server, agreed))
     if problem:
@@ -112,7 +114,7 @@ COMMANDS = {
     "version": Command(
         "version",
         "[OPTIONS]",
-        "Show the version of client and engine",
+        "Show the Minidock version information",
         run,
         (Flag("format", "f", "string", "INSPECT_FORMAT"),),
     )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 
 from minidock.cli.client import Client, filters
+from minidock.cli.create_values import label
 from minidock.cli.failure import EngineError, Failure
 from minidock.cli.flags import Command, Flag, Options
+from minidock.cli.listing import USUAL, Listing, label_of
 from minidock.cli.units import size
 
 TYPE_CHECKING = False
@@ -49,9 +51,7 @@ def _pairs(texts: list[str]) -> dict[str, str]:
 
 def list_all(options: Options) -> int:
     """List the volumes by name."""
-    from minidock.cli.listing import Listing
-
-    listing = Listing(HEADERS, COLUMNS, TYPE_NAME, options["format"])
+    listing = Listing(HEADERS, COLUMNS, TYPE_NAME, options["format"], USUAL)
     answer = Client(options.host).call("GET", "/volumes", {"filters": filters(options["filter"])})
     found = sorted((answer or {}).get("Volumes") or (), key=lambda item: str(item["Name"]))
     if options["quiet"]:
@@ -69,6 +69,7 @@ def row(item: dict[str, Any]) -> dict[str, Any]:
         "Availability": UNKNOWN,
         "Driver": item["Driver"],
         "Group": UNKNOWN,
+        "Label": label_of(labels),
         "Labels": ",".join(f"{name}={labels[name]}" for name in sorted(labels)),
         "Links": UNKNOWN if usage is None else str(usage["RefCount"]),
         "Mountpoint": item["Mountpoint"],
@@ -128,7 +129,7 @@ COMMANDS = {
         create,
         (
             Flag("driver", "d", "string", "Specify volume driver name", default="local", shown='"local"'),
-            Flag("label", "", "list", "Set metadata for a volume"),
+            Flag("label", "", "list", "Set metadata for a volume", label),
             Flag("opt", "o", "map", "Set driver specific options", repeats=True, shown="map[]"),
         ),
         (0, 1),

@@ -36,13 +36,21 @@ class Template:
         assert not ending
         self.fields = _top_fields(self._body)
 
-    def execute(self, data: Any, type_name: str = "", optional: Collection[str] = ()) -> str:
+    def execute(
+        self,
+        data: Any,
+        type_name: str = "",
+        optional: Collection[str] = (),
+        inner: Mapping[int, str] | None = None,
+    ) -> str:
         """Return the text for `data` (JSON values).
 
         A field that is missing is an error, worded for the Go struct `type_name` if that is given, unless its
         name is in `optional`: those are the fields that Docker leaves out of its JSON when they are empty.
+        `inner` names the Go structs of objects inside `data`, by their id.
         """
-        return _Execution(self._functions, data, type_name, optional).run(self._body)
+        types = {**(inner or {}), **({id(data): type_name} if type_name else {})}
+        return _Execution(self._functions, data, types, optional).run(self._body)
 
     # Parsing: one function per level; a node is a tuple ("kind", position, ...).
 
@@ -153,12 +161,16 @@ def _operand(words: list[Token], index: int, template: Template) -> tuple[Node, 
 
 
 def _top_fields(nodes: list[Node]) -> frozenset[str]:
-    """Return the names of all first fields used: a listing asks the engine only for what will be shown."""
+    """Return the names of all first fields used, and "." for the whole: a listing asks for what it shows."""
     found: set[str] = set()
 
     def walk(item: Any) -> None:
         if isinstance(item, tuple) and len(item) == 4 and item[0] == "fields":
             found.add(item[3][0])
+            if item[2][0] == "dot":
+                return
+        if isinstance(item, tuple) and len(item) == 2 and item[0] == "dot":
+            found.add(".")
         if isinstance(item, (tuple, list)):
             for part in item:
                 walk(part)
@@ -174,12 +186,12 @@ class _Execution:
         self,
         functions: Mapping[str, Callable[..., Any]],
         data: Any,
-        type_name: str,
+        types: Mapping[int, str],
         optional: Collection[str],
     ) -> None:
         self.functions = functions
         self.data = data
-        self.type_name = type_name
+        self.types = types
         self.optional = optional
 
     def run(self, body: list[Node]) -> str:
@@ -237,6 +249,11 @@ class _Execution:
     def command(self, command: list[Node], dot: Any, scope: Scope, last: tuple[Any, ...]) -> Any:
         head = command[0]
         if head[0] != "function":
+            method = self.value(head, dot, scope) if head[0] == "fields" else None
+            if callable(method):
+                return self.method(
+                    method, head, [self.value(one, dot, scope) for one in command[1:]] + [*last]
+                )
             if len(command) > 1 or last:
                 raise self.failure(head, f"can't give argument to non-function {_source(head)}")
             return self.value(head, dot, scope)
@@ -244,7 +261,8 @@ class _Execution:
         try:
             return self.functions[head[2]](*arguments, *last)
         except FunctionError as error:
-            raise self.failure(head, f"error calling {head[2]}: {error}") from None
+            call = " ".join(_source(each) for each in command)
+            raise self.failure(head, f"error calling {head[2]}: {error}", call) from None
         except TypeError:
             raise self.failure(head, f"wrong number of args for {head[2]}: got {len(arguments)}") from None
 
@@ -273,15 +291,23 @@ class _Execution:
                 return value[name]
             if name in self.optional:
                 return None
-            if value is self.data and self.type_name:
-                raise self.failure(node, f"can't evaluate field {name} in type {self.type_name}")
+            if id(value) in self.types:
+                raise self.failure(node, f"can't evaluate field {name} in type {self.types[id(value)]}")
             raise self.failure(node, f'map has no entry for key "{name}"')
         if value is None:
             raise self.failure(node, f'nil data; no entry for key "{name}"')
         raise self.failure(node, f"can't evaluate field {name} in type {_type_name(value)}")
 
-    def failure(self, node: Node, problem: str) -> InvalidParameter:
-        return InvalidParameter(f'template: :1:{node[1]}: executing "" at <{_source(node)}>: {problem}')
+    def method(self, method: Callable[[Any], Any], node: Node, arguments: list[Any]) -> Any:
+        """Call a method of a row; all that rows have take one argument."""
+        if len(arguments) != 1:
+            problem = f"wrong number of args for {node[3][-1]}: want 1 got {len(arguments)}"
+            raise self.failure(node, problem)
+        return method(arguments[0])
+
+    def failure(self, node: Node, problem: str, source: str = "") -> InvalidParameter:
+        where = source or _source(node)
+        return InvalidParameter(f'template: :1:{node[1]}: executing "" at <{where}>: {problem}')
 
 
 def _source(node: Node) -> str:

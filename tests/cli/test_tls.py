@@ -118,7 +118,7 @@ def test_both_come_in_or_are_refused_alike(
 
 
 def words_of(answer: "subprocess.CompletedProcess[bytes]") -> str:
-    text = plain(answer.stdout + b"\0" + answer.stderr).decode().replace("Docker daemon", "docker daemon")
+    text = plain(answer.stdout + b"\0" + answer.stderr).decode()
     return text.replace("PEM data in certificate or key", "PEM data in certificate input")
 
 

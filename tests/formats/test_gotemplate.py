@@ -84,9 +84,9 @@ def test_a_malformed_template_is_refused_before_anything_is_printed(text: str, s
         ("{{.Id.X}}", 'template: :1:5: executing "" at <.Id.X>: can\'t evaluate field X in type string'),
         (
             "{{index .List 9}}",
-            'template: :1:2: executing "" at <index>: error calling index: index out of range: 9',
+            'template: :1:2: executing "" at <index .List 9>: error calling index: index out of range: 9',
         ),
-        ("{{len 1}}", 'template: :1:2: executing "" at <len>: error calling len: len of type int'),
+        ("{{len 1}}", 'template: :1:2: executing "" at <len 1>: error calling len: len of type int'),
         ("{{range .Id}}{{end}}", 'template: :1:8: executing "" at <.Id>: range can\'t iterate over x1'),
     ],
 )
