@@ -10,12 +10,14 @@ import fcntl
 import os
 import select
 import signal
+from collections.abc import Sequence
 from typing import Final
 
 from minidock.kernel.libc import ARCHITECTURE, libc, number, syscall
 
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
+PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 PR_GET_TID_ADDRESS = 40
@@ -27,6 +29,7 @@ CLOSE_RANGE_CLOEXEC = 4
 MFD_EXEC = 0x10
 SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 START_TIME_FIELD = 22
+ARGUMENTS_FIELD = 48  # arg_start, and arg_end after it
 
 # PyDLL, unlike CDLL, keeps the interpreter lock during the call: the child must own it, as after os.fork().
 _syscall_with_lock: Final = ctypes.PyDLL(None, use_errno=True).syscall
@@ -117,14 +120,17 @@ def close_range(first: int, last: int = 2**32 - 1, flags: int = 0) -> None:
 
 def start_time(pid: int) -> int:
     """Return when the process started, in clock ticks since boot: with boot id and pid its lasting name."""
-    path = f"/proc/{pid}/stat"
+    return int(_status_fields(f"/proc/{pid}/stat")[START_TIME_FIELD - 3])
+
+
+def _status_fields(path: str) -> list[bytes]:
+    """Return the fields of a `stat` file from the third on."""
     try:
         with open(path, "rb") as file:
             line = file.read()
     except FileNotFoundError:
         raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH), path) from None
-    after_name = line[line.rindex(b")") + 1 :]  # field 2, the name, may hold spaces and parentheses
-    return int(after_name.split()[START_TIME_FIELD - 3])
+    return line[line.rindex(b")") + 1 :].split()  # field 2, the name, may hold spaces and parentheses
 
 
 def boot_id() -> str:
@@ -151,6 +157,27 @@ def set_no_new_privileges() -> None:
 def set_parent_death_signal(sig: int) -> None:
     """Ask for a signal when the *thread* that made the caller ends (0: none); cleared by a setuid exec."""
     _prctl(PR_SET_PDEATHSIG, sig)
+
+
+def title_room() -> tuple[int, int]:
+    """Return where in memory this process and its forks have their command line: address and size in bytes.
+
+    To be read while /proc is the host's: an address from an image's file would be written to.
+    """
+    first, last = map(int, _status_fields("/proc/self/stat")[ARGUMENTS_FIELD - 3 : ARGUMENTS_FIELD - 1])
+    return first, last - first
+
+
+def set_title(room: tuple[int, int], name: str, arguments: Sequence[str]) -> None:
+    """Be called `name` with `arguments` in ps and top: cut to the room there is.
+
+    The kernel shows the memory that held the command line; where the last byte of it is no NUL, what comes
+    before the first NUL counts (get_mm_cmdline). prctl(PR_SET_MM_*) would move it, for CAP_SYS_RESOURCE.
+    """
+    address, size = room
+    _prctl(PR_SET_NAME, ctypes.c_char_p(os.fsencode(os.path.basename(name))[:15]))
+    text = b" ".join(map(os.fsencode, [name, *arguments])).replace(b"\0", b" ")[: size - 2]
+    ctypes.memmove(address, text.ljust(size - 1, b"\0") + b"-", size)
 
 
 def _prctl(option: int, argument: object) -> None:

@@ -36,6 +36,7 @@ class Inherited:
     mounts: Mapping[str, int] = field(default_factory=dict)
     seccomp: bytes = b""
     reap: bool = False
+    title_room: tuple[int, int] = (0, 0)  # kernel.process.title_room(), for the one who reaps
     start_fifo: int = -1
     trace: int = -1
 
@@ -94,7 +95,8 @@ def _run(inherited: Inherited, step: Steps) -> NoReturn:
     with step("change identity", identity.become, uid=spec.process.user.uid, gid=spec.process.user.gid):
         identity.become(spec.process, inherited.seccomp)
     if inherited.reap:
-        descriptors = reaper.fork_program(descriptors, inherited.channel)
+        title = reaper.Title(inherited.title_room, spec.process.args)
+        descriptors = reaper.fork_program(descriptors, inherited.channel, title)
     if not entered:
         with step("change directory", change_directory, cwd=spec.process.cwd):
             change_directory(spec.process.cwd)

@@ -143,6 +143,7 @@ def start(spec: bundle.Spec, cgroup: cgroups.Cgroup | None, given: Resources) ->
             mounts=given.mounts,
             seccomp=given.seccomp,
             reap=given.reap,
+            title_room=process.title_room() if given.reap else (0, 0),
             start_fifo=given.start_fifo,
             trace=given.trace,
         )

@@ -9,15 +9,24 @@ import os
 import signal
 import socket
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 from minidock.kernel import process
 
+NAME = "/sbin/docker-init"
 _NOT_FORWARDED = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGTTIN, signal.SIGTTOU}
 
 
-def fork_program(descriptors: Sequence[int], channel: socket.socket) -> list[int]:
+class Title(NamedTuple):
+    """How pid 1 is to be called: where its command line lies in memory, and the program it starts."""
+
+    room: tuple[int, int]
+    arguments: Sequence[str]
+
+
+def fork_program(descriptors: Sequence[int], channel: socket.socket, title: Title) -> list[int]:
     """Fork: the child returns `descriptors` and goes on to become the program; the parent stays as pid 1 for
-    good.
+    good, under docker's name for it.
     """
     signals = set(signal.valid_signals()) - _NOT_FORWARDED
     signal.pthread_sigmask(signal.SIG_BLOCK, signals | {signal.SIGCHLD})
@@ -25,6 +34,7 @@ def fork_program(descriptors: Sequence[int], channel: socket.socket) -> list[int
     if child == 0:
         lead_the_terminal(descriptors)
         return list(descriptors)
+    process.set_title(title.room, NAME, ["--", *title.arguments])
     channel.close()
     process.close_range(0)
     os._exit(serve(child, signals | {signal.SIGCHLD}))

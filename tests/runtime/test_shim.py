@@ -397,6 +397,18 @@ def test_with_init_the_program_is_not_pid_1_and_a_default_signal_kills_it(bench)
     assert running.wait().code == 143
 
 
+def test_init_as_pid_1_is_called_as_dockers(bench) -> None:
+    running = bench.launch(bench.spec("sleep", "1000"), init=True)
+    assert (
+        Path(f"/proc/{running.pid}/cmdline").read_bytes().rstrip(b"\0") == b"/sbin/docker-init -- sleep 1000"
+    )
+    assert Path(f"/proc/{running.pid}/comm").read_text() == "docker-init\n"
+    long = bench.launch(bench.spec("sh", "-c", "sleep 1000; :", "x" * 100_000), init=True)
+    shown = Path(f"/proc/{long.pid}/cmdline").read_bytes().rstrip(b"\0")
+    assert shown.startswith(b"/sbin/docker-init -- sh -c sleep 1000; : xxx")
+    assert set(shown[44:]) == set(b"x")
+
+
 def test_init_as_pid_1_holds_no_descriptors(bench) -> None:
     running = bench.launch(bench.spec("sleep", "1000"), init=True)
     assert running.execute("ls", "/proc/1/fd").out == ""
