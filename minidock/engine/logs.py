@@ -6,7 +6,6 @@ when, how many lines from the end, and whether to go on. Docker Engine API, GET 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -76,13 +75,12 @@ class Log:
         """
         if self._watch is not None:
             self._watch.clear()
-        records = (record for record in self._reader.read_new() if self._wants(record))
         if self._is_first and self._selection.tail >= 0:
             self._is_first = False
-            yield from _last_lines(records, self._selection.tail)
+            yield from self._reader.read_last(self._selection.tail, self._wants)
         else:
             self._is_first = False
-            yield from records
+            yield from filter(self._wants, self._reader.read_new())
 
     def read_until(self, position: Position) -> Iterator[Record]:
         """Yield the wanted records from where `read` stopped up to a place that the shim has told, and the
@@ -120,20 +118,3 @@ def open_log(engine: Engine, reference: str, selection: Selection) -> Log:
     if container.record.host_config.log_config.type == log_drivers.NONE:
         raise Unsupported("configured logging driver does not support reading")
     return Log(container, selection)
-
-
-def _last_lines(records: Iterator[Record], count: int) -> Iterator[Record]:
-    """Yield the records of the last `count` lines; a long line is several records of which only the last ends
-    it.
-    """
-    kept: deque[list[Record]] = deque(maxlen=count)
-    line: list[Record] = []
-    for record in records:
-        line.append(record)
-        if record.text.endswith("\n"):
-            kept.append(line)
-            line = []
-    if line:
-        kept.append(line)
-    for pieces in kept:
-        yield from pieces

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 LINE_LIMIT = 16 * 1024
 CHUNK = 256 * 1024
+BLOCK = 64 * 1024  # of what is read backwards
 _PLAIN = bytes(set(range(0x20, 0x7F)) - set(b'"\\'))  # what a JSON text has as it is
 _encode_text: Callable[[str], str] = json.encoder.encode_basestring  # in C
 
@@ -194,6 +195,30 @@ class Reader:
             os.close(self._queue.pop(0))
         yield from self._read_file(youngest, size - os.lseek(youngest, 0, os.SEEK_CUR))
 
+    def read_last(self, count: int, wants: Callable[[Record], bool]) -> list[Record]:
+        """Return the wanted records of the last `count` lines; `read_new` goes on after them.
+
+        A long line is several records, of which only the last ends it. Read from the end backwards, so that
+        a short tail of a long log costs no more than that of a short one.
+        """
+        self._queue = self._queue or self._open_all()
+        found: list[Record] = []  # youngest first
+        lines = 0
+        for descriptor in self._queue[::-1]:
+            end = _end_of_lines(descriptor)
+            if descriptor == self._queue[-1]:
+                os.lseek(descriptor, end, os.SEEK_SET)
+            for record in filter(wants, _backwards(descriptor, end)):
+                lines += record.text.endswith("\n") or not found
+                if lines > count:
+                    break
+                found.append(record)
+            if lines > count:
+                break
+        while len(self._queue) > 1:
+            os.close(self._queue.pop(0))
+        return found[::-1]
+
     def read_until(self, position: Position) -> Iterator[Record]:
         """Yield the records up to `position`, from where the last call stopped."""
         self._queue = self._queue or self._open_all()
@@ -262,6 +287,32 @@ class Reader:
                     os.close(older)
                 return everything[index + 1 :]
         return everything
+
+
+def _end_of_lines(descriptor: int) -> int:
+    """Return the offset after the last newline of a file: what follows is being written, or was cut off."""
+    end = os.fstat(descriptor).st_size
+    while end:
+        start = max(0, end - BLOCK)
+        newline = os.pread(descriptor, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
+
+
+def _backwards(descriptor: int, end: int) -> Iterator[Record]:
+    """Yield the records of the first `end` bytes, which are whole lines, from the last to the first."""
+    rest = b""  # the end of a line whose beginning comes with the next block
+    while end:
+        start = max(0, end - BLOCK)
+        first, *lines = (os.pread(descriptor, end - start, start) + rest).split(b"\n")
+        for line in reversed(lines[:-1]):
+            if (record := _parse(line)) is not None:
+                yield record
+        rest, end = first + b"\n" if lines else first, start
+    if rest and (record := _parse(rest)) is not None:
+        yield record
 
 
 def _parse(line: bytes) -> Record | None:

@@ -55,6 +55,66 @@ def test_the_reader_returns_what_was_written(tmp_path_factory, written: list, ma
     assert all("\n" not in record.text[:-1] for record in records)
 
 
+def of_last_lines(records: list[Record], count: int) -> list[Record]:
+    """Say in another way what the last lines are: a record that follows a newline begins one."""
+    begins = [index for index in range(len(records)) if not index or records[index - 1].text.endswith("\n")]
+    return records[begins[-count] :] if 0 < count <= len(begins) else records if count else []
+
+
+@given(chunks, st.sampled_from([0, 300, 5000]), st.integers(0, 6), st.booleans())
+def test_the_last_lines_are_those_at_the_end(
+    tmp_path_factory, written: list, max_size: int, count: int, both: bool
+) -> None:
+    path = tmp_path_factory.mktemp("log") / "log"
+    writer = Writer(str(path), max_size, 10_000)
+    for stream, data in written:
+        writer.write(stream, data)
+    writer.flush()
+    wanted = [record for record in read_all(path) if both or record.stream == "stdout"]
+    reader = Reader(str(path))
+    found = reader.read_last(count, lambda record: both or record.stream == "stdout")
+    assert found == of_last_lines(wanted, count)
+    writer.write("stdout", b"later\n")
+    assert [record.text for record in reader.read_new()] == ["later\n"]
+    reader.close()
+    writer.close()
+
+
+@pytest.mark.parametrize("max_size", [0, 1_000_000])
+def test_a_short_tail_of_a_long_log_reads_its_end_only(tmp_path: Path, max_size: int, monkeypatch) -> None:
+    path = tmp_path / "log"
+    writer = Writer(str(path), max_size, 100)
+    for number in range(200):
+        writer.write("stdout", b"%d " % number + b"x" * 100 + b"\n" * 1000)
+    writer.close()
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) > 10_000_000
+    amounts: list[int] = []
+    read, pread = os.read, os.pread
+    monkeypatch.setattr(os, "read", lambda fd, size: _counted(amounts, read(fd, size)))
+    monkeypatch.setattr(os, "pread", lambda fd, size, at: _counted(amounts, pread(fd, size, at)))
+    reader = Reader(str(path))
+    assert len(reader.read_last(5, lambda _: True)) == 5
+    reader.close()
+    assert sum(amounts) < 300_000
+
+
+def _counted(amounts: list[int], data: bytes) -> bytes:
+    amounts.append(len(data))
+    return data
+
+
+def test_a_line_that_is_being_written_is_read_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    line = b'{"log":"two\\n","stream":"stdout","time":"t"}\n'
+    path.write_bytes(b'{"log":"one\\n","stream":"stdout","time":"t"}\n' + line[:20])
+    reader = Reader(str(path))
+    assert [record.text for record in reader.read_last(9, lambda _: True)] == ["one\n"]
+    with open(path, "ab") as file:
+        file.write(line[20:])
+    assert [record.text for record in reader.read_new()] == ["two\n"]
+    reader.close()
+
+
 @given(st.binary(max_size=300))
 def test_bytes_that_are_no_text_are_replaced_and_never_raise(tmp_path_factory, data: bytes) -> None:
     path = tmp_path_factory.mktemp("log") / "log"
