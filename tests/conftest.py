@@ -41,6 +41,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--vm", action="store_true", help="prove what only a whole virtual machine can show")
     group.addoption(
+        "--inside",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="of the tests that run inside the virtual machine, only these",
+    )
+    group.addoption(
         "--oracles", action="store_true", help="run the cases that ask dockerd, podman, runc and other judges"
     )
 
