@@ -125,10 +125,8 @@ def _tests(cache: Path, box: Path, scratch: Path, arguments: Sequence[str]) -> i
     inside = [word for word in arguments if word.startswith("tests/") and not word.startswith(SUITE)]
     command += ["-rA", "--capture=tee-sys", f"--timeout={LONGEST}"]
     command += [f"--inside={word}" if word in inside else word for word in arguments]
-    if inside:
-        command.append(f"{SUITE}/test_inside.py")
-    elif not any(argument.startswith(SUITE) for argument in arguments):
-        command.append(SUITE)
+    if not any(argument.startswith(SUITE) for argument in arguments):
+        command.append(f"{SUITE}/test_inside.py" if inside else SUITE)
     process = subprocess.Popen(
         [*WITH_PARENT, str(places.CHECKOUT / SUITE / "libvirtd.sh"), str(scratch), *command],
         cwd=places.CHECKOUT,
