@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import api, images, memory, runtimes
+from bench import api, images, memory, published, runtimes
 from bench.engines import IMAGE, Engine, Failed
 from bench.measure import Contestant, Result, take_turns
 
@@ -160,6 +160,16 @@ def flood(machine: Machine) -> Iterator[Result]:
     yield result
 
 
+def through_a_port(machine: Machine) -> Iterator[Result]:
+    """A gigabyte sent into a container through a published port, of the engines with a bridge."""
+    yield from published.throughput([engine for engine in machine.engines if engine.host], 5)
+
+
+def many_ports(machine: Machine) -> Iterator[Result]:
+    """A container that publishes hundreds of ports comes and goes, of the engines with a bridge."""
+    yield from published.many_ports([engine for engine in machine.engines if engine.host], 2)
+
+
 ROWS: Mapping[str, Callable[[Machine], Iterator[Result]]] = {
     "run": run_and_remove,
     "bridge": run_bridged,
@@ -170,6 +180,8 @@ ROWS: Mapping[str, Callable[[Machine], Iterator[Result]]] = {
     "many": many,
     "load": load,
     "flood": flood,
+    "published": through_a_port,
+    "ports": many_ports,
 }
 
 
