@@ -9,7 +9,7 @@ import ast
 import importlib
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,23 @@ def line_of(text: str, function: str) -> int:
     except SyntaxError:
         return 1
     return next((n.lineno for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == function), 1)
+
+
+def unwritten(text: str, functions: Sequence[str]) -> list[str]:
+    """Return those of `functions` that still are as the start file has them. What does not parse is looked
+    at as text.
+    """
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        bodies = {name: text.partition(f"def {name}(")[2].partition("\ndef ")[0] for name in functions}
+        return [name for name, body in bodies.items() if UNWRITTEN in body]
+    found = [
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and any(ast.unparse(step) == UNWRITTEN for step in node.body)
+    ]
+    return [name for name in functions if name in found]
 
 
 def statements(text: str) -> Iterator[tuple[str, str, str]]:

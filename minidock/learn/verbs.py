@@ -102,11 +102,8 @@ def hint(folder: Folder, number: int, step: int | None) -> int:
 def _unwritten_step(folder: Folder, chapter: Chapter) -> int:
     if not folder.has_started(chapter):
         return 1
-    text = folder.piece(chapter).text
-    for index, function in enumerate(chapter.functions):
-        if source.UNWRITTEN in text.partition(f"def {function}(")[2].partition("\ndef ")[0]:
-            return index + 1
-    return 1
+    unwritten = source.unwritten(folder.piece(chapter).text, chapter.functions)
+    return chapter.functions.index(unwritten[0]) + 1 if unwritten else 1
 
 
 def diff(folder: Folder, number: int) -> int:
@@ -200,6 +197,10 @@ def _choose(choices: Sequence[str]) -> str:
 def run(folder: Folder, numbers: Sequence[int], command: Sequence[str]) -> int:
     """Run `command` (or wait) with an engine that has the learner's functions; return its exit code."""
     swapped = [swap.Swapped(chapter, folder.piece(chapter)) for chapter in map(chapters.chapter, numbers)]
+    for each in swapped:
+        unwritten = source.unwritten(each.piece.text, each.chapter.functions)
+        if unwritten:
+            raise InvalidParameter(f"you have not written {_listed(unwritten)} yet: edit {each.piece.path}")
     if os.geteuid() != 0:
         raise Unavailable("the engine needs root: run it with sudo")
     with swap.PrivateEngine(swapped) as engine:
@@ -210,6 +211,10 @@ def run(folder: Folder, numbers: Sequence[int], command: Sequence[str]) -> int:
             said = f"ran {calls} times, last in process {pid}" if calls else "was not called"
             print(f"canary: your {name} {said} inside the engine", file=sys.stderr)
     return code
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _run_command(host: str, command: Sequence[str]) -> int:

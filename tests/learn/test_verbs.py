@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from minidock.cli.learn import VERBS
 from minidock.learn import breaking, chapters, source
 
 MINIDOCK = [sys.executable, "-c", "from minidock.cli.main import run_and_exit; run_and_exit()"]
@@ -220,6 +221,61 @@ def test_a_file_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
     answer = learn(tmp_path, "run", "--with", "1", "--", "true")
     assert answer.returncode == 1
     assert "no_such_module_anywhere" in answer.stderr
+
+
+def test_what_is_not_written_yet_is_said_in_one_sentence(tmp_path: Path) -> None:
+    learn(tmp_path, "start", "3")
+    path = tmp_path / "03-mounts.py"
+    answer = learn(tmp_path, "run", "--with", "3", "--", "true")
+    words = f"you have not written isolate_mounts, attach_root and pivot yet: edit {path}\n"
+    assert (answer.returncode, answer.stdout, answer.stderr) == (1, "", words)
+    path.write_text(path.read_text().replace("raise NotImplementedError", "pass", 2))
+    answer = learn(tmp_path, "run", "--with", "3", "--", "true")
+    assert answer.stderr == f"you have not written pivot yet: edit {path}\n"
+
+
+def test_a_written_function_that_mentions_the_start_files_line_is_written() -> None:
+    text = "def f():\n    'was: raise NotImplementedError'\n    return 1  # raise NotImplementedError\n"
+    assert source.unwritten(text + "def g():\n    raise NotImplementedError\n", ["f", "g", "h"]) == ["g"]
+    assert source.unwritten("def f(:\n    raise NotImplementedError\n", ["f", "g"]) == ["f"]
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["foo"], "minidock: unknown command: minidock learn foo"),
+        (["start"], "minidock: 'minidock learn start' requires 1 argument"),
+        (["start", "one"], "minidock: 'minidock learn start' takes a number, not 'one'"),
+        (["start", "1", "2"], "minidock: 'minidock learn start' requires 1 argument"),
+        (
+            ["hint", "1", "2", "3"],
+            "minidock: 'minidock learn hint' requires at least 1 and at most 2 arguments",
+        ),
+        (["run", "--", "true"], "minidock: 'minidock learn run' requires --with N"),
+        (["check", "--only", "x"], 'invalid argument "x" for "--only" flag'),
+        (["check", "--all"], "unknown flag: --all"),
+        (["--all"], "unknown flag: --all"),
+    ],
+)
+def test_a_wrong_command_line_is_answered_as_by_every_other_verb(words: list[str], problem: str) -> None:
+    answer = subprocess.run([*MINIDOCK, "learn", *words], capture_output=True, text=True, check=False)
+    assert answer.returncode in (1, 125)
+    assert answer.stdout == ""
+    assert answer.stderr.startswith(problem)
+    assert "\n\nUsage:  minidock learn" in answer.stderr
+    assert answer.stderr.endswith(" --help' for more information\n")
+
+
+def test_help_names_every_verb_and_each_verb_has_its_own() -> None:
+    for words in (["--help"], ["help"], ["-h"]):
+        answer = subprocess.run([*MINIDOCK, "learn", *words], capture_output=True, text=True, check=False)
+        assert answer.returncode == 0
+        assert [name for name in VERBS if f"\n  {name} " not in answer.stdout] == []
+    for name in VERBS:
+        command = [*MINIDOCK, "learn", name, "--help"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert answer.stdout.startswith(f"Usage:  minidock learn {name}")
+        assert "--folder" in answer.stdout
 
 
 def test_the_doctor_finds_this_machine_fit() -> None:
