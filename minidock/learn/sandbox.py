@@ -8,6 +8,7 @@ mounted or named in there ends with its last process. pid_namespaces(7), cgroups
 import io
 import json
 import os
+import re
 import select
 import signal
 import sys
@@ -59,7 +60,9 @@ def limits(room: Room) -> Iterator[cgroups.Cgroup]:
     """Make the cgroup that sandboxes run in: memory, processes, and no device but the harmless ones."""
     if os.geteuid() != 0:
         raise Unavailable("grading builds sandboxes, which needs root: run it with sudo")
-    group = cgroups.at(f"{PARENT}/{ids.short(ids.random_id())}")
+    sweep()
+    name = "-".join((*map(str, owner(os.getpid())), ids.short(ids.random_id())))
+    group = cgroups.at(f"{PARENT}/{name}")
     group.create()
     try:
         group.apply(cgroups.Limits(memory=room.memory, pids=room.pids))
@@ -71,6 +74,52 @@ def limits(room: Room) -> Iterator[cgroups.Cgroup]:
         for directory in group.paths().values():
             with suppress(OSError):  # another grading is under way there
                 os.rmdir(os.path.dirname(directory))
+
+
+def owner(pid: int) -> tuple[int, int, int]:
+    """Return who a process is: the inode of its pid namespace, its pid, and when it started (clock ticks).
+
+    ProcessLookupError or FileNotFoundError when it is gone.
+    """
+    return namespaces.inode(pid, "pid"), pid, process.start_time(pid)
+
+
+def sweep() -> None:
+    """Remove the cgroups of graders that were killed, with whatever still runs in them. Never fails.
+
+    A cgroup's name says who has made it. One from another pid namespace is left alone: from here nobody can
+    tell whether its grader lives.
+    """
+    here = namespaces.inode("self", "pid")
+    for name in {name for directory in cgroups.at(PARENT).paths().values() for name in _names(directory)}:
+        made = re.fullmatch(r"(\d+)-(\d+)-(\d+)-[0-9a-f]{12}", name)
+        if made is None or int(made[1]) != here or _lives(int(made[2]), int(made[3])):
+            continue
+        group = cgroups.at(f"{PARENT}/{name}")
+        with suppress(OSError):  # another grader sweeps it at the same time
+            group.kill()
+            group.delete()
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return [entry.name for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+
+
+def _lives(pid: int, start_time: int) -> bool:
+    """Tell whether the process that started then still runs: a zombie does not, nor another of its pid."""
+    try:
+        pidfd = process.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        return process.start_time(pid) == start_time and not process.has_exited(pidfd)
+    except OSError:
+        return False
+    finally:
+        os.close(pidfd)
 
 
 def stay(inside: Callable[[int], None], group: cgroups.Cgroup, room: Room) -> Stay:
@@ -103,6 +152,7 @@ def _live(inside: Callable[[int], None], records: int, printed: int, join: list[
     """Be pid 1 of the sandbox. Nothing above this frame may run here."""
     code = _BROKEN
     try:
+        process.set_parent_death_signal(signal.SIGKILL)  # what a killed grader leaves behind ends too
         os.setsid()
         null = os.open("/dev/null", os.O_RDONLY)
         for descriptor, number in ((null, 0), (printed, 1), (printed, 2)):

@@ -129,6 +129,7 @@ class PrivateEngine:
 def _keep(swapped: Sequence[Swapped], hierarchy: cgroups.Hierarchy, group: cgroups.Cgroup, told: int) -> None:
     """Be pid 1 around the engine: build the sandbox, start the daemon, reap. Nothing above may run here."""
     try:
+        process.set_parent_death_signal(signal.SIGKILL)  # the engine ends with the command that started it
         os.setsid()
         group.join()  # in every hierarchy, the version 2 tree of a hybrid host too: the namespace begins here
         namespaces.unshare(namespaces.CLONE_NEWCGROUP)
