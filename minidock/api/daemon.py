@@ -68,6 +68,7 @@ def serve(options: DaemonOptions) -> None:
         engine = Engine.open(options.engine)
         stack.callback(engine.close)
         _allow_many_clients()
+        os.environ["TMPDIR"] = paths.temporary  # what outgrows memory belongs on our disk; /tmp may be memory
         server = Server(listeners, Dispatcher(engine, Router()).serve)
         threading.Thread(target=_stop_when_asked, args=(server,), name="signals", daemon=True).start()
         _notify_systemd("READY=1")

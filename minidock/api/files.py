@@ -1,12 +1,14 @@
 """Routes of a container's files: cp (archive), diff (changes), export, commit."""
 
 import base64
+import contextlib
 from typing import BinaryIO, cast
 
 import msgspec
 
 from minidock.api.exchange import Exchange, Reply, json_reply
-from minidock.api.wire import from_wire, to_wire
+from minidock.api.lists import answer_list
+from minidock.api.wire import from_wire
 from minidock.engine import commit as committing
 from minidock.engine import diff, files
 from minidock.engine import export as exporting
@@ -46,9 +48,10 @@ def write(engine: Engine, exchange: Exchange, name: str) -> Reply:
     return Reply(200)
 
 
-def changes(engine: Engine, exchange: Exchange, name: str) -> Reply:
+def changes(engine: Engine, exchange: Exchange, name: str) -> Reply | None:
     """GET /containers/{name}/changes."""
-    return json_reply(to_wire(diff.changes(engine, name)) or None)
+    with contextlib.closing(diff.changes(engine, name)) as found:
+        return answer_list(exchange, found, if_empty=None)
 
 
 def export(engine: Engine, exchange: Exchange, name: str) -> None:

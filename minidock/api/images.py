@@ -6,6 +6,7 @@ from typing import Any, BinaryIO, cast
 
 from minidock.api import pull
 from minidock.api.exchange import ApiVersion, Exchange, Reply, Stream, json_reply, no_content
+from minidock.api.lists import answer_list
 from minidock.api.progress import progress
 from minidock.api.wire import to_wire
 from minidock.engine import image_diff, image_views, images, prune
@@ -51,13 +52,14 @@ def history(engine: Engine, exchange: Exchange, name: str) -> Reply:
     return json_reply(to_wire(image_views.history(engine, name)))
 
 
-def changes(engine: Engine, exchange: Exchange, name: str) -> Reply:
+def changes(engine: Engine, exchange: Exchange, name: str) -> Reply | None:
     """GET /images/{name}/changes?to=: what makes image `to` of this one. Ours alone: Docker has no such
     question."""
     other = exchange.query.text("to")
     if not other:
         raise InvalidParameter("the image to compare with (to) is missing")
-    return json_reply(to_wire(image_diff.difference(engine, name, other)))
+    with contextlib.closing(image_diff.difference(engine, name, other)) as found:
+        return answer_list(exchange, found, if_empty=[])
 
 
 def tag(engine: Engine, exchange: Exchange, name: str) -> Reply:

@@ -10,14 +10,17 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from minidock.engine.containers import find
 from minidock.engine.views import Change
 from minidock.kernel.openat2 import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
 from minidock.storage.lowers import is_opaque, is_whiteout
+from minidock.storage.names import OrderedNames, forget_many
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
@@ -29,110 +32,106 @@ _CAPABILITY = "security.capability"
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
-def changes(engine: Engine, reference: str) -> list[Change]:
-    """Return the changes in the order of their paths, a directory before what is in it."""
+def changes(engine: Engine, reference: str) -> Generator[Change, None, None]:
+    """Yield the changes in the order of their paths, a directory before what is in it."""
     container = find(engine, reference)
-    upper = os.open(os.path.join(container.directory, "rw", "diff"), _DIRECTORY)
-    try:
+    with ExitStack() as opened:
+        upper = os.open(os.path.join(container.directory, "rw", "diff"), _DIRECTORY)
+        opened.callback(os.close, upper)
         below = engine.layers.overlay(container.record.layers, above=(engine.init_layer,))
-        try:
-            return compare(upper, below)
-        finally:
-            os.close(below)
-    finally:
-        os.close(upper)
+        opened.callback(os.close, below)
+        yield from compare(upper, below)
 
 
 @dataclass
 class _Frame:
-    """One directory of the upperdir: whether it differs itself, and where its changes begin in the result."""
+    """One directory of the upperdir: whether it is new or hides what is below, whether it has been listed."""
 
     path: str
-    differs: bool
-    start: int
-    replaces: bool
-    names: Iterator[str] = field(default_factory=lambda: iter(()))
+    is_new: bool = False
+    replaces: bool = False
+    is_listed: bool = False
+    names: OrderedNames = field(default_factory=OrderedNames)
+
+    def look(self, upper: int, below: int) -> None:
+        """Read the next names; a directory that hides the layers below also has those that only they have."""
+        descriptor = _open_directory(upper, self.path)
+        if descriptor is None:
+            self.names.end()
+            return
+        try:
+            self.replaces = self.replaces or is_opaque(descriptor)
+            hidden = _names(below, self.path) if self.replaces and not self.is_new else iter(())
+            self.names.take(chain(_names(upper, self.path), hidden))
+        finally:
+            os.close(descriptor)
 
 
-def compare(upper: int, below: int) -> list[Change]:
-    """Return how the upperdir changes the tree `below` (both are directories, the second one mounted)."""
-    found: list[Change] = []
-    stack = [_frame(upper, below, "", False, 0, False)]
+def compare(upper: int, below: int) -> Iterator[Change]:
+    """Yield how the upperdir changes the tree `below` (both are directories, the second one mounted)."""
+    stack = [_Frame("", is_listed=True)]
     while stack:
         frame = stack[-1]
-        name = next(frame.names, None)
+        name = frame.names.pop()
         if name is None:
-            stack.pop()
-            if frame.path and (frame.differs or len(found) > frame.start):
-                found.insert(frame.start, Change(path=f"/{frame.path}", kind=MODIFIED))
+            if frame.names.has_more:
+                forget_many([each.names for each in stack[:-1]])
+                frame.look(upper, below)
+            else:
+                stack.pop()
             continue
         path = f"{frame.path}/{name}" if frame.path else name
-        new, old = _status(upper, path), _status(below, path)
-        if new is None or is_whiteout(new):
-            if old is not None:
-                found.append(Change(path=f"/{path}", kind=DELETED))
-        elif old is None:
-            found.append(Change(path=f"/{path}", kind=ADDED))
-            if stat.S_ISDIR(new.st_mode):
-                found += _all_below(upper, path)
-        elif stat.S_ISDIR(new.st_mode):
-            differs = _owner_and_mode(new) != _owner_and_mode(old)
-            stack.append(_frame(upper, below, path, differs, len(found), frame.replaces))
-        elif _differ(new, old) or _capability(upper, path) != _capability(below, path):
-            found.append(Change(path=f"/{path}", kind=MODIFIED))
-    return found
+        new = _status(upper, path)
+        old = None if frame.is_new else _status(below, path)
+        kind = _kind(upper, below, path, new, old)
+        if kind is not None:
+            yield from _unlisted(stack)
+            yield Change(path=f"/{path}", kind=kind)
+        if new is not None and stat.S_ISDIR(new.st_mode):
+            stack.append(_Frame(path, old is None, frame.replaces, kind is not None))
 
 
-def _frame(upper: int, below: int, path: str, differs: bool, start: int, replaces: bool) -> _Frame:
-    """Look into a directory; one that hides the layers below also has the names that only those have."""
-    frame = _Frame(path, differs, start, replaces)
-    names: set[str] = set()
+def _unlisted(stack: Sequence[_Frame]) -> Iterator[Change]:
+    """Yield the directories on the way down that no change was found in so far."""
+    for frame in stack:
+        if not frame.is_listed:
+            frame.is_listed = True
+            yield Change(path=f"/{frame.path}", kind=MODIFIED)
+
+
+def _kind(
+    upper: int, below: int, path: str, new: os.stat_result | None, old: os.stat_result | None
+) -> int | None:
+    """Return what has happened to a path; None if nothing."""
+    if new is None or is_whiteout(new):
+        return None if old is None else DELETED
+    if old is None:
+        return ADDED
+    if stat.S_ISDIR(new.st_mode):
+        return MODIFIED if _owner_and_mode(new) != _owner_and_mode(old) else None
+    changed = _differ(new, old) or _capability(upper, path) != _capability(below, path)
+    return MODIFIED if changed else None
+
+
+def _names(top: int, path: str) -> Iterator[str]:
+    descriptor = _open_directory(top, path)
+    if descriptor is None:
+        return
     try:
-        descriptor = openat2(upper, path or ".", _DIRECTORY, resolve=_BENEATH)
+        with os.scandir(descriptor) as entries:
+            for entry in entries:
+                yield entry.name
+    finally:
+        os.close(descriptor)
+
+
+def _open_directory(top: int, path: str) -> int | None:
+    try:
+        return openat2(top, path or ".", _DIRECTORY, resolve=_BENEATH)
     except OSError as error:
         if error.errno not in _ABSENT:
             raise
-        return frame
-    try:
-        names.update(os.listdir(descriptor))
-        frame.replaces = replaces or is_opaque(descriptor)
-    finally:
-        os.close(descriptor)
-    if frame.replaces:
-        names.update(_names(below, path))
-    frame.names = iter(sorted(names))
-    return frame
-
-
-def _all_below(upper: int, path: str) -> Iterator[Change]:
-    """Yield everything in a new directory."""
-    pending = [path]
-    while pending:
-        here = pending.pop()
-        if here != path:
-            yield Change(path=f"/{here}", kind=ADDED)
-        status = _status(upper, here)
-        if status is not None and stat.S_ISDIR(status.st_mode):
-            below = [f"{here}/{name}" for name in sorted(_names(upper, here), reverse=True)]
-            pending += [each for each in below if not _is_gone(upper, each)]
-
-
-def _is_gone(upper: int, path: str) -> bool:
-    status = _status(upper, path)
-    return status is None or is_whiteout(status)
-
-
-def _names(top: int, path: str) -> list[str]:
-    try:
-        descriptor = openat2(top, path or ".", _DIRECTORY, resolve=_BENEATH)
-    except OSError as error:
-        if error.errno not in _ABSENT:
-            raise
-        return []
-    try:
-        return os.listdir(descriptor)
-    finally:
-        os.close(descriptor)
+        return None
 
 
 def _status(top: int, path: str) -> os.stat_result | None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import heapq
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from minidock.engine.diff import ADDED, DELETED, MODIFIED
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20
 
 
-def difference(engine: Engine, old: str, new: str) -> list[Change]:
-    """Return what makes image `new` of image `old`, in the order of the paths."""
+def difference(engine: Engine, old: str, new: str) -> Generator[Change, None, None]:
+    """Yield what makes image `new` of image `old`, in the order of the paths."""
     images = resolve(engine, old), resolve(engine, new)
     layers = {chain_id for image in images for chain_id in image.chain_ids}
     with (
@@ -34,29 +35,36 @@ def difference(engine: Engine, old: str, new: str) -> list[Change]:
         _union(engine, images[0]) as before,
         _union(engine, images[1]) as after,
     ):
-        return compare(before, after)
+        yield from compare(before, after)
 
 
-def compare(before: Union, after: Union) -> list[Change]:
+def compare(before: Union, after: Union) -> Iterator[Change]:
     """Compare two trees, both walked in the same order."""
-    found: dict[str, int] = {}
     removed = ""  # the directory whose removal has been listed: what was in it goes without saying
+    listed: list[str] = []  # the names on the way to what was listed last: these have been listed too
     for path, old, new in _pairs(before.walk(), after.walk()):
         if old is None:
-            found[path] = ADDED
+            kind = ADDED
         elif new is None:
-            if not (removed and path.startswith(removed)):
-                found[path] = DELETED
-                removed = f"{path}/"
+            if removed and path.startswith(removed):
+                continue
+            kind, removed = DELETED, f"{path}/"
         elif not _is_same(before, old, after, new):
-            found[path] = MODIFIED
+            kind = MODIFIED
         else:
             continue
-        while path := path.rpartition("/")[0]:
-            found.setdefault(path, MODIFIED)
-    found.pop("", None)
-    ordered = sorted(found.items(), key=lambda item: item[0].split("/"))
-    return [Change(path=f"/{path}", kind=kind) for path, kind in ordered]
+        if not path:
+            continue  # the root itself is never listed
+        names = path.split("/")
+        for depth in range(_in_common(listed, names) + 1, len(names)):
+            yield Change(path="/" + "/".join(names[:depth]), kind=MODIFIED)
+        yield Change(path=f"/{path}", kind=kind)
+        listed = names
+
+
+def _in_common(one: Sequence[str], other: Sequence[str]) -> int:
+    """Return how many names two paths begin with in common."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _union(engine: Engine, image: Image) -> Union:

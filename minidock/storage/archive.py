@@ -16,6 +16,7 @@ it).
 import errno
 import os
 import stat
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -40,7 +41,8 @@ from minidock.storage.tarstream import TarReader
 from minidock.storage.trees import remove_tree
 
 KEPT_DIRECTORIES = 64
-DIRECTORIES_MAX = 500_000  # their times wait in memory for the end
+TIMES_SIZE = 1 << 20  # what the times of directories take in memory before they go to a file below TMPDIR
+HOUSEKEEPING_MAX = 64
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OUR_FAULT = frozenset(
@@ -100,8 +102,7 @@ class _Extraction:
         self._root = root_fd
         self._lowers = lowers
         self._kept: dict[str, int] = {}
-        self._times = bytearray()
-        self._directories = 0
+        self._times = tempfile.SpooledTemporaryFile(TIMES_SIZE)  # noqa: SIM115 - closed in `close`
         self._housekeeping: set[str] = set()
         self._guard = SpaceGuard(root_fd, "unpacking the archive")
         self._makers: dict[str, Callable[[Entry, int, str], None]] = {
@@ -129,7 +130,11 @@ class _Extraction:
         return Unpacked(size, entries)
 
     def close(self) -> None:
-        """Let go of all kept directories."""
+        """Let go of all that is open."""
+        self._forget()
+        self._times.close()
+
+    def _forget(self) -> None:
         for fd in self._kept.values():
             os.close(fd)
         self._kept.clear()
@@ -146,6 +151,10 @@ class _Extraction:
         if self._lowers is not None and PREFIX in entry.name:
             if top.startswith(META_PREFIX) and top != OPAQUE:
                 self._housekeeping.add(top)
+                if len(self._housekeeping) > HOUSEKEEPING_MAX:
+                    raise InvalidParameter(
+                        f"invalid whiteout: more than {HOUSEKEEPING_MAX} of aufs' own names"
+                    )
             elif self._whiteout(entry, parent, name):
                 return
         for attempt in ("new", "replacing"):
@@ -206,10 +215,8 @@ class _Extraction:
         nothing is made in it any more."""
         self._keep(path, fd)
         dress(fd, entry)
-        self._directories += 1
-        if self._directories > DIRECTORIES_MAX:
-            raise InvalidParameter(f"archive refused: it has more than {DIRECTORIES_MAX} directories")
-        self._times += b"%d %s\0" % (entry.mtime_ns, os.fsencode(path))
+        name = os.fsencode(path)
+        self._times.write(b"%d %d\n%s" % (entry.mtime_ns, len(name), name))
 
     def _symlink(self, entry: Entry, directory: int, name: str) -> None:
         os.symlink(entry.link, name, dir_fd=directory)
@@ -290,7 +297,7 @@ class _Extraction:
     def _vacate(self, parent: str, name: str) -> None:
         """Remove what stands in the way of a later entry."""
         remove_tree(name, dir_fd=self._open_parent(parent))
-        self.close()
+        self._forget()
 
     def _open_parent(self, path: str) -> int:
         """Return a descriptor of directory `path`, which is made if it is missing; it stays ours, and
@@ -353,13 +360,14 @@ class _Extraction:
 
     def _set_times(self) -> None:
         """Set the times of directories; later entries of the same directory come later and win."""
-        self.close()
-        for record in self._times.split(b"\0")[:-1]:
-            mtime, _, path = record.partition(b" ")
-            parent, _, name = os.fsdecode(bytes(path)).rpartition("/")
+        self._forget()
+        self._times.seek(0)
+        while line := self._times.readline():
+            mtime_ns, length = map(int, line.split())
+            parent, _, name = os.fsdecode(self._times.read(length)).rpartition("/")
             try:
                 directory = self._open_existing(parent)
-                os.utime(name or ".", ns=(int(mtime), int(mtime)), dir_fd=directory, follow_symlinks=False)
+                os.utime(name or ".", ns=(mtime_ns, mtime_ns), dir_fd=directory, follow_symlinks=False)
             except (FileNotFoundError, NotADirectoryError):
                 pass  # a later entry replaced it
 

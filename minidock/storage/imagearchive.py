@@ -41,6 +41,7 @@ from minidock.storage.platforms import ATTESTATION, check, choose
 from minidock.storage.tarstream import TarReader
 
 MEMBERS_MAX = 20_000
+MEMBER_NAME_MAX = 512  # the longest that is written has 87 characters; all are in memory at once
 NAMES_MAX = 5_000
 LINKS_MAX = 8
 BLOB_PREFIX = "blobs/sha256/"
@@ -96,6 +97,8 @@ class ImageArchive:
         if entry.type == tarheader.DIRECTORY:
             return
         name = "/".join(split_name(entry.name))
+        if len(name) > MEMBER_NAME_MAX or len(entry.link) > MEMBER_NAME_MAX:
+            raise InvalidParameter(f"invalid image archive: a name of more than {MEMBER_NAME_MAX} characters")
         if (
             name in self._members
             or name in self._links

@@ -8,7 +8,6 @@ hold them. openat2(2), proc_pid_fd(5); OCI image-spec, layer.md.
 """
 
 import errno
-import heapq
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -20,10 +19,11 @@ from minidock.formats.tarheader import BLOCK, Entry, encode_entry, padding
 from minidock.formats.whiteout import OPAQUE, format_whiteout
 from minidock.kernel.mounts import PROC_SUPER_MAGIC, file_system_type
 from minidock.kernel.openat2 import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
+from minidock.storage.firstnames import FirstNames
 from minidock.storage.lowers import is_opaque, is_whiteout, read_xattrs
+from minidock.storage.names import OrderedNames, forget_many
 
 CHUNK = 1 << 20
-NAMES_AT_ONCE = 50_000
 OPEN_DIRECTORIES = 64
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PATH_ONLY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -98,21 +98,17 @@ class ChunkReader:
 
 @dataclass
 class _Frame:
-    """One directory on the way down: its path below the top, its name in the tar, what is left to do (the
-    next name last), and the name after which there may be more."""
+    """One directory on the way down: its path below the top, its name in the tar, what is left to do."""
 
     path: str
     renamed: str
     descriptor: int
-    names: list[str] = field(default_factory=list)
-    after: str = ""
+    names: OrderedNames = field(default_factory=OrderedNames)
 
     def look(self) -> None:
-        """Read the next names in their order; all of a great directory's at once could fill our memory."""
+        """Read the next names."""
         with os.scandir(self.descriptor) as entries:
-            names = (entry.name for entry in entries if entry.name > self.after)
-            self.names = heapq.nsmallest(NAMES_AT_ONCE, names)[::-1]
-        self.after = self.names[0] if len(self.names) == NAMES_AT_ONCE else ""
+            self.names.take(entry.name for entry in entries)
 
 
 class _Packing:
@@ -121,10 +117,11 @@ class _Packing:
     def __init__(self, manner: Manner) -> None:
         self._manner = manner
         self._frames: list[_Frame] = []
-        self._linked: dict[tuple[int, int], str] = {}
+        self._first_names = FirstNames()
 
     def close(self) -> None:
         """Close what is open."""
+        self._first_names.close()
         for frame in self._frames:
             if frame.descriptor >= 0:
                 os.close(frame.descriptor)
@@ -135,33 +132,30 @@ class _Packing:
         yield from self._enter(os.open(".", _DIRECTORY, dir_fd=top), "", renamed)
         while self._frames:
             frame = self._frames[-1]
-            if not frame.names and not frame.after:
+            name = frame.names.pop()
+            if name is None and not frame.names.has_more:
                 self._frames.pop()
                 if frame.descriptor >= 0:
                     os.close(frame.descriptor)
                 continue
-            name = frame.names.pop() if frame.names else ""
             try:
                 if frame.descriptor < 0:
                     frame.descriptor = openat2(top, frame.path, _DIRECTORY, resolve=_BENEATH)
-                if name:
+                if name is not None:
                     yield from self._visit(frame, name)
                 else:
                     frame.look()
             except OSError as error:
-                frame.after = frame.after if name else ""
                 if error.errno not in _GONE:
                     raise
+                if name is None:
+                    frame.names.end()
 
     def member(self, descriptor: int, renamed: str, status: os.stat_result) -> Iterator[bytes]:
         """Write what is no directory; `descriptor` is an O_PATH one."""
         entry = self._entry(descriptor, renamed, status)
         kind = stat.S_IFMT(status.st_mode)
-        first = (
-            self._linked.setdefault((status.st_dev, status.st_ino), renamed)
-            if status.st_nlink > 1
-            else renamed
-        )
+        first = self._first_names.first(status, renamed) if status.st_nlink > 1 else renamed
         if first != renamed:
             entry.type, entry.link, entry.xattrs = tarheader.HARD_LINK, first, {}
             yield encode_entry(entry)
@@ -215,6 +209,9 @@ class _Packing:
                 shallow.descriptor = -1
         if not self._manner.left_out or file_system_type(descriptor) not in self._manner.left_out:
             frame.look()
+        else:
+            frame.names.end()
+        forget_many([each.names for each in self._frames[:-1]])
         if renamed:
             entry = self._entry(descriptor, renamed, os.fstat(descriptor))
             entry.type, entry.name = tarheader.DIRECTORY, f"{renamed.rstrip('/')}/"

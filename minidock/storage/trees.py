@@ -10,7 +10,7 @@ import stat
 from itertools import islice
 
 DEPTH_MAX = 64
-NAMES_AT_ONCE = 4096  # a directory of a million long names would fill our memory
+NAMES_AT_ONCE = 512  # on every level: DEPTH_MAX directories of a million long names would fill our memory
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 

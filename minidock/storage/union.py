@@ -10,12 +10,13 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from minidock.errors import NotFound
 from minidock.storage.lowers import is_opaque, is_whiteout, read_xattrs
+from minidock.storage.names import OrderedNames, forget_many
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PATH_ONLY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -59,7 +60,7 @@ class Union:
 
     def walk(self) -> Iterator[Entry]:
         """Return the root and all that is below it, each directory before its content, names in order."""
-        return self._walk("", dict(enumerate(self._roots)))
+        return self._walk()
 
     def find(self, path: str) -> Entry:
         """Return what is at the relative `path`; NotFound if nothing is."""
@@ -69,9 +70,10 @@ class Union:
             walked: list[str] = []
             for name in filter(None, path.split("/")):
                 walked.append(name)
-                if not entry.is_directory or name not in (found := _names(layers)):
+                shown = _look_up(layers, name) if entry.is_directory else None
+                if shown is None:
                     raise NotFound(f"no such file in the layers: {path}")
-                entry = Entry("/".join(walked), *found[name])
+                entry = Entry("/".join(walked), *shown)
                 layers = _descend(layers, name, opened)
             return entry
 
@@ -95,15 +97,31 @@ class Union:
         finally:
             os.close(fd)
 
-    def _walk(self, path: str, layers: dict[int, int]) -> Iterator[Entry]:
-        if not path:
+    def _walk(self) -> Iterator[Entry]:
+        """Go down with a stack of our own, for an image can nest directories deeper than Python's."""
+        stack = [_Directory("", dict(enumerate(self._roots)))]
+        try:
             yield self._root_entry()
-        for name, (status, layer) in sorted(_names(layers).items()):
-            entry = Entry(f"{path}/{name}" if path else name, status, layer)
-            yield entry
-            if entry.is_directory:
-                with ExitStack() as inner:
-                    yield from self._walk(entry.path, _descend(layers, name, inner))
+            while stack:
+                here = stack[-1]
+                name = here.names.pop()
+                if name is not None:
+                    shown = _look_up(here.layers, name)
+                    if shown is None:
+                        continue
+                    entry = Entry(f"{here.path}/{name}" if here.path else name, *shown)
+                    yield entry
+                    if entry.is_directory:
+                        stack.append(below := _Directory(entry.path))
+                        below.layers = _descend(here.layers, name, below.opened)
+                elif here.names.has_more:
+                    forget_many([each.names for each in stack[:-1]])
+                    here.names.take(_names(here.layers))
+                else:
+                    stack.pop().opened.close()
+        finally:
+            for each in stack:
+                each.opened.close()
 
     def _root_entry(self) -> Entry:
         return Entry("", os.fstat(self._roots[0]), 0)
@@ -124,20 +142,33 @@ class Union:
             os.close(fd)
 
 
-def _names(layers: dict[int, int]) -> dict[str, tuple[os.stat_result, int]]:
-    """Return what one directory shows: `layers` are its descriptors by layer number, topmost first."""
-    shown: dict[str, tuple[os.stat_result, int]] = {}
-    hidden: set[str] = set()
+@dataclass
+class _Directory:
+    """One directory on the way down: its descriptors by layer number, topmost first, and what closes them."""
+
+    path: str
+    layers: dict[int, int] = field(default_factory=dict)
+    opened: ExitStack = field(default_factory=ExitStack)
+    names: OrderedNames = field(default_factory=OrderedNames)
+
+
+def _names(layers: dict[int, int]) -> Iterator[str]:
+    """Yield every name that any layer has in one directory."""
+    for directory in layers.values():
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                yield entry.name
+
+
+def _look_up(layers: dict[int, int], name: str) -> tuple[os.stat_result, int] | None:
+    """Return what one directory shows at a name, and the number of its layer; None: nothing."""
     for number, directory in layers.items():
-        for name in os.listdir(directory):
-            if name in shown or name in hidden:
-                continue
+        try:
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-            if is_whiteout(status):
-                hidden.add(name)
-            else:
-                shown[name] = (status, number)
-    return shown
+        except FileNotFoundError:
+            continue
+        return None if is_whiteout(status) else (status, number)
+    return None
 
 
 def _descend(layers: dict[int, int], name: str, opened: ExitStack) -> dict[int, int]:

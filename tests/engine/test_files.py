@@ -217,7 +217,7 @@ def test_changes_are_what_the_program_changed(bench: Bench) -> None:
 
 
 def test_a_container_that_did_nothing_changed_nothing(bench: Bench) -> None:
-    assert diff.changes(bench.engine, bench.create("true")) == []
+    assert list(diff.changes(bench.engine, bench.create("true"))) == []
 
 
 def exported(bench: Bench, identifier: str) -> set[str]:

@@ -287,7 +287,7 @@ def test_the_difference_of_two_images_is_one_of_files(bench: Bench) -> None:
         (0, "/kind"),
         (1, "/kind/now"),
     ]
-    assert image_diff.difference(bench.engine, "differ:old", "differ:old") == []
+    assert list(image_diff.difference(bench.engine, "differ:old", "differ:old")) == []
     for tag in ("old", "new"):
         images.remove(bench.engine, f"differ:{tag}")
 
