@@ -15,7 +15,7 @@ from minidock.engine import image_filters, images, times
 from minidock.engine.image_filters import Filters
 from minidock.engine.image_model import HistoryEntry, ImageInspection, ImageMetadata, ImageSummary, RootFS
 from minidock.engine.inspection import STORAGE_DRIVER
-from minidock.engine.model import ContainerConfig, Healthcheck
+from minidock.engine.model import ZERO_TIME, ContainerConfig, Healthcheck
 from minidock.engine.views import DriverData
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def inspect(engine: Engine, reference: str) -> ImageInspection:
         size=image.size,
         graph_driver=DriverData(name=STORAGE_DRIVER, data=_overlay(engine, image)),
         root_fs=RootFS(type="layers", layers=list(document.rootfs.diff_ids)),
-        metadata=ImageMetadata(),
+        metadata=ImageMetadata(last_tag_time=image.last_tag_time or ZERO_TIME),
     )
 
 

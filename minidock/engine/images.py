@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from minidock import ids
+from minidock.engine import times
 from minidock.engine.containers import Container
 from minidock.engine.image_model import Deletion
 from minidock.errors import Conflict, InvalidParameter, NotFound
@@ -117,7 +118,7 @@ def import_url(
 def tag(engine: Engine, reference: str, repository: str, tag: str = "") -> None:
     """Give the image one more name, moving the name if another image has it."""
     image = resolve(engine, reference)
-    name = engine.images.tag(image.id, _reference(repository, tag))
+    name = engine.images.tag(image.id, _reference(repository, tag), times.now())
     publish(engine, image, "tag", name)
 
 

@@ -64,7 +64,8 @@ def commit(store: ImageStore, parent_id: str, layer: Readable, step: Step) -> Im
             diff_ids.append(blob.digest)
         manifest = _describe(store, pin, parent, layers, diff_ids, step)
         store.blobs.sync()
-        return store.add([NewImage(manifest, name, parent.id)], pin)[0]
+        tagged = step.created if name else ""
+        return store.add([NewImage(manifest, name, parent.id, last_tag_time=tagged)], pin)[0]
 
 
 def _pinned_manifest(store: ImageStore, parent: Image, pin: Pin) -> Manifest:

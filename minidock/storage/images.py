@@ -7,17 +7,15 @@ harmless: blobs, layers, one sync, then the index that names them; on removal th
 section 4).
 """
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from minidock.errors import InvalidParameter, MinidockError, NotFound
 from minidock.formats.digest import ChainID, Digest, chain_ids, is_digest
 from minidock.formats.image import (
     Descriptor,
     ImageConfig,
-    Manifest,
     created_time,
     parse_config,
     parse_manifest,
@@ -29,16 +27,16 @@ from minidock.storage.index import Catalogue, is_written, read_catalogue, write_
 from minidock.storage.layers import LayerStore
 from minidock.storage.pins import Pin, Pins
 from minidock.storage.platforms import belongings
+from minidock.storage.records import Record, Records
 from minidock.storage.unpacking import unpack_image
-
-_hexadecimal = re.compile(r"\A(?:sha256:)?([0-9a-f]{1,64})\Z")
 
 
 @dataclass(frozen=True)
 class Image:
     """One image. `references` and `digests` are familiar and sorted, `size` is that of its unpacked
     layers in bytes, `created` is RFC 3339 ("" if the config does not say), `parent` an image ID or "",
-    `chain_ids` lowest first, `old_id` the 64 digits that an archive of 2014 knows it by, or ""."""
+    `chain_ids` lowest first, `old_id` the 64 digits that an archive of 2014 knows it by, or "", and
+    `last_tag_time` (RFC 3339) when it was last named here, "" if it only came with its names."""
 
     id: str
     config: ImageConfig
@@ -51,6 +49,7 @@ class Image:
     architecture: str
     os: str
     old_id: str = ""
+    last_tag_time: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,19 +62,7 @@ class NewImage:
     parent: str = ""
     old_id: str = ""
     index: Descriptor | None = None
-
-
-@dataclass
-class _Record:
-    """What is kept in memory of an image, by its ID; of a manifest that came in an index, by its digest,
-    that index and the digests of all that belongs to it."""
-
-    config: ImageConfig
-    manifests: list[tuple[Descriptor, Manifest]]
-    chain_ids: tuple[ChainID, ...]
-    parent: str
-    old_id: str
-    indexes: dict[Digest, tuple[Descriptor, frozenset[Digest]]] = field(default_factory=dict)
+    last_tag_time: str = ""
 
 
 class ImageStore:
@@ -88,8 +75,7 @@ class ImageStore:
         self.problems: list[str] = []
         self.blobs = BlobStore(paths.images, self._pins)
         self.layers = LayerStore(paths, self._pins)
-        self._records: dict[str, _Record] = {}
-        self._names: dict[str, str] = {}  # full reference -> image ID
+        self._known = Records()
         # What cannot be read stays in the index; as long as it does, no blob that may be its is swept.
         self._unreadable = Catalogue()
         self._open()
@@ -98,22 +84,23 @@ class ImageStore:
         """Return all images, newest first."""
         with self._pins.lock:
             names: dict[str, list[str]] = {}
-            for name, image_id in self._names.items():
+            for name, image_id in self._known.names.items():
                 names.setdefault(image_id, []).append(name)
-            found = [self._image(image_id, names.get(image_id, [])) for image_id in self._records]
+            found = [self._image(image_id, names.get(image_id, [])) for image_id in self._known.images]
         return sorted(found, key=lambda image: (-created_time(image.created), image.id))
 
     def image(self, image_id: str) -> Image:
         """Return the image with this full ID."""
         with self._pins.lock:
-            if image_id not in self._records:
+            if image_id not in self._known.images:
                 raise NotFound(f"No such image: {image_id}")
-            return self._image(image_id, [name for name, each in self._names.items() if each == image_id])
+            names = [name for name, each in self._known.names.items() if each == image_id]
+            return self._image(image_id, names)
 
     def has_children(self, image_id: str) -> bool:
         """Tell whether another image was made from this one."""
         with self._pins.lock:
-            return any(self._parent(record) == image_id for record in self._records.values())
+            return any(self._known.parent(record) == image_id for record in self._known.images.values())
 
     def resolve(self, reference: str) -> Image:
         """Return the image that a user means: name, name:tag, name@digest, ID, or the beginning of an ID, in
@@ -125,25 +112,25 @@ class ImageStore:
         with self._pins.lock:
             image_id = f"sha256:{reference.removeprefix('sha256:')}"
             if is_digest(image_id):
-                known = image_id if image_id in self._records else self._find_by_prefix(image_id)
+                known = image_id if image_id in self._known.images else self._known.beginning_with(image_id)
                 return self.image(known or image_id)
             parsed = parse_reference(reference)
-            named = self._find_named(parsed)
+            named = self._known.named(parsed)
             if named is None:
-                named = self._find_by_prefix(reference)
+                named = self._known.beginning_with(reference)
             if named is None:
                 raise NotFound(f"No such image: {parsed.with_default_tag().familiar}")
             return self.image(named)
 
-    def tag(self, image_id: str, reference: str) -> str:
+    def tag(self, image_id: str, reference: str, now: str = "") -> str:
         """Name an image `name:tag` (`latest` if not said), taking the name from another; return the
-        familiar form."""
+        familiar form. `now` (RFC 3339) becomes its last tag time."""
         parsed = parse_reference(reference)
         if parsed.digest:
             raise InvalidParameter("refusing to create a tag with a digest reference")
         if parsed.familiar_name == "sha256":
             raise InvalidParameter("refusing to create an ambiguous tag using digest algorithm as name")
-        return self._name(image_id, parsed.with_default_tag())
+        return self._name(image_id, parsed.with_default_tag(), now)
 
     def remember_digest(self, image_id: str, reference: str) -> str:
         """Note that a registry knows the image as `name@digest`; return the familiar form."""
@@ -157,9 +144,9 @@ class ImageStore:
         familiar form."""
         with self._pins.lock:
             parsed = parse_reference(reference).with_default_tag()
-            if str(parsed) not in self._names:
+            if str(parsed) not in self._known.names:
                 raise NotFound(f"No such image: {parsed.familiar}")
-            del self._names[str(parsed)]
+            del self._known.names[str(parsed)]
             self._write()
             return parsed.familiar
 
@@ -172,14 +159,14 @@ class ImageStore:
         ChainIDs, topmost first.
         """
         with self._pins.lock:
-            if image_id not in self._records:
+            if image_id not in self._known.images:
                 raise NotFound(f"No such image: {image_id}")
-            record = self._records.pop(image_id)
-            self._names = {name: each for name, each in self._names.items() if each != image_id}
+            record = self._known.images.pop(image_id)
+            self._known.names = {name: each for name, each in self._known.names.items() if each != image_id}
             self._write()
-            for digest in _blobs_of(record) - self._needed_blobs():
+            for digest in record.blobs() - self._known.needed_blobs():
                 self.blobs.delete(digest)
-            needed = self._needed_layers(keep_layers)
+            needed = self._known.needed_layers(keep_layers)
         return [image_id, *self.layers.sweep(needed, among=record.chain_ids)]
 
     def sweep(self, keep_layers: Iterable[ChainID] = ()) -> int:
@@ -190,15 +177,15 @@ class ImageStore:
         with self._pins.lock:
             freed = self._sweep_blobs()
             sizes = {layer.chain_id: layer.size for layer in self.layers.layers()}
-            wanted = self._needed_layers(keep_layers)
+            wanted = self._known.needed_layers(keep_layers)
         return freed + sum(sizes.get(identifier, 0) for identifier in self.layers.sweep(wanted))
 
     def release(self, image_id: str, chain_ids: Sequence[ChainID], keep_layers: Iterable[ChainID]) -> None:
         """Remove layers that a container stood on, if its image is gone and nobody else needs them."""
         with self._pins.lock:
-            if image_id in self._records:
+            if image_id in self._known.images:
                 return
-            needed = self._needed_layers(keep_layers)
+            needed = self._known.needed_layers(keep_layers)
         self.layers.sweep(needed, among=chain_ids)
 
     @contextmanager
@@ -211,9 +198,9 @@ class ImageStore:
                 brought = set(pin.brought)
                 self._pins.release(pin)
                 with self._pins.lock:
-                    for digest in brought - self._needed_blobs():
+                    for digest in brought - self._known.needed_blobs():
                         self.blobs.delete(digest)
-                self.layers.sweep(self._needed_layers(()), among=brought)
+                self.layers.sweep(self._known.needed_layers(()), among=brought)
 
     def add(self, images: Iterable[NewImage], pin: Pin) -> list[Image]:
         """Record images whose blobs and layers are in the store and held by `pin`, all in one step; names
@@ -221,7 +208,7 @@ class ImageStore:
         with self._pins.lock:
             added = [(self._admit(new), new.names) for new in images]
             for image_id, names in added:
-                self._names.update(dict.fromkeys(names, image_id))
+                self._known.names.update(dict.fromkeys(names, image_id))
             self._write()
             return [self.image(image_id) for image_id, _ in added]
 
@@ -229,12 +216,12 @@ class ImageStore:
         """Return the manifests of an image, oldest first; several if it came in several packings."""
         with self._pins.lock:
             self.image(image_id)
-            return [descriptor for descriptor, _ in self._records[image_id].manifests]
+            return [descriptor for descriptor, _ in self._known.images[image_id].manifests]
 
     def index(self, manifest: Descriptor) -> tuple[Descriptor, frozenset[Digest]] | None:
         """Return the index that a manifest came in, and the digests of all that belongs to it."""
         with self._pins.lock:
-            found = [record.indexes.get(manifest.digest) for record in self._records.values()]
+            found = [record.indexes.get(manifest.digest) for record in self._known.images.values()]
         return next(filter(None, found), None)
 
     def _admit(self, new: NewImage) -> str:
@@ -250,9 +237,10 @@ class ImageStore:
         for identifier in identifiers:
             self.layers.layer(identifier)
         image_id = manifest.config.digest
-        record = self._records.setdefault(image_id, _Record(config, [], identifiers, "", ""))
+        record = self._known.images.setdefault(image_id, Record(config, [], identifiers))
         record.parent = new.parent or record.parent
         record.old_id = new.old_id or record.old_id
+        record.last_tag_time = new.last_tag_time or record.last_tag_time
         if all(descriptor.digest != new.manifest.digest for descriptor, _ in record.manifests):
             record.manifests.append((new.manifest, manifest))
         if new.index is not None:
@@ -260,7 +248,7 @@ class ImageStore:
         return image_id
 
     def _image(self, image_id: str, names: list[str]) -> Image:
-        record = self._records[image_id]
+        record = self._known.images[image_id]
         familiar = [parse_reference(name) for name in names]
         return Image(
             id=image_id,
@@ -269,84 +257,29 @@ class ImageStore:
             digests=tuple(sorted(each.familiar for each in familiar if each.digest)),
             size=sum(self.layers.layer(identifier).size for identifier in record.chain_ids),
             created=record.config.created or "",
-            parent=self._parent(record),
+            parent=self._known.parent(record),
             chain_ids=record.chain_ids,
             architecture=record.config.architecture,
             os=record.config.os,
             old_id=record.old_id,
+            last_tag_time=record.last_tag_time,
         )
 
-    def _parent(self, record: _Record) -> str:
-        """Return the parent if it is here and can be one: an archive may claim anything, even a circle."""
-        parent = self._records.get(record.parent)
-        if parent is None or record.chain_ids[: len(parent.chain_ids)] != parent.chain_ids:
-            return ""
-        steps, of_parent = record.config.history or (), parent.config.history or ()
-        return record.parent if len(of_parent) < len(steps) else ""
-
-    def _name(self, image_id: str, reference: Reference) -> str:
+    def _name(self, image_id: str, reference: Reference, now: str = "") -> str:
         with self._pins.lock:
             self.image(image_id)
-            self._names[str(reference)] = image_id
+            self._known.images[image_id].last_tag_time = now or self._known.images[image_id].last_tag_time
+            self._known.names[str(reference)] = image_id
             self._write()
             return reference.familiar
 
-    def _find_named(self, reference: Reference) -> str | None:
-        if not reference.digest:
-            return self._names.get(str(reference.with_default_tag()))
-        known = self._names.get(f"{reference.name}@{reference.digest}")
-        if known is not None:
-            return known
-        for name, image_id in self._names.items():
-            record = self._records[image_id]
-            manifests = {descriptor.digest for descriptor, _ in record.manifests}
-            indexes = {index.digest for index, _ in record.indexes.values()}
-            if parse_reference(name).name == reference.name and reference.digest in manifests | indexes:
-                return image_id
-        return None
-
-    def _find_by_prefix(self, text: str) -> str | None:
-        match = _hexadecimal.match(text)
-        if match is None:
-            return None
-        found = [image_id for image_id in self._records if image_id.startswith(f"sha256:{match[1]}")] or [
-            image_id for image_id, record in self._records.items() if record.old_id.startswith(match[1])
-        ]
-        if len(found) > 1:
-            raise InvalidParameter(f"image ID {text} is ambiguous: {len(found)} images begin with it")
-        return found[0] if found else None
-
-    def _needed_blobs(self) -> set[Digest]:
-        return set().union(*(_blobs_of(record) for record in self._records.values()))
-
-    def _needed_layers(self, more: Iterable[ChainID]) -> set[ChainID]:
-        return set(more).union(*(record.chain_ids for record in self._records.values()))
-
     def _write(self) -> None:
-        first = {image_id: record.manifests[0][0].digest for image_id, record in self._records.items()}
-        manifests = [descriptor for record in self._records.values() for descriptor, _ in record.manifests]
-        parents = {first[key]: record.parent for key, record in self._records.items() if record.parent}
-        names = {name: first[image_id] for name, image_id in self._names.items()}
-        old_ids = {first[key]: record.old_id for key, record in self._records.items() if record.old_id}
-        indexes = {
-            digest: index
-            for record in self._records.values()
-            for digest, (index, _) in record.indexes.items()
-        }
-        unreadable = self._unreadable
-        catalogue = Catalogue(
-            manifests + unreadable.manifests,
-            parents | unreadable.parents,
-            unreadable.names | names,
-            old_ids | unreadable.old_ids,
-            indexes | unreadable.indexes,
-        )
-        write_catalogue(self._root, catalogue, self._names)
+        write_catalogue(self._root, self._known.catalogue(self._unreadable), self._known.names)
 
     def _sweep_blobs(self) -> int:
         if self._unreadable.manifests:
             return 0
-        needed = self._needed_blobs()
+        needed = self._known.needed_blobs()
         return sum(self.blobs.delete(digest) for digest in self.blobs.digests() if digest not in needed)
 
     def _open(self) -> None:
@@ -360,9 +293,10 @@ class ImageStore:
                 parent = catalogue.parents.get(descriptor.digest, "")
                 old_id = catalogue.old_ids.get(descriptor.digest, "")
                 index = catalogue.indexes.get(descriptor.digest)
+                tagged = catalogue.last_tag_times.get(descriptor.digest, "")
                 try:
                     self._restore_layers(descriptor, pin)
-                    image = NewImage(descriptor, parent=parent, old_id=old_id, index=index)
+                    image = NewImage(descriptor, (), parent, old_id, index, tagged)
                     image_of[descriptor.digest] = self._admit(image)
                 except MinidockError as error:
                     self.problems.append(f"image with manifest {descriptor.digest} left out: {error}")
@@ -370,14 +304,15 @@ class ImageStore:
                     self._unreadable.parents.update({descriptor.digest: parent} if parent else {})
                     self._unreadable.old_ids.update({descriptor.digest: old_id} if old_id else {})
                     self._unreadable.indexes.update({descriptor.digest: index} if index else {})
+                    self._unreadable.last_tag_times.update({descriptor.digest: tagged} if tagged else {})
         for name, digest in catalogue.names.items():
             if digest in image_of:
-                self._names[name] = image_of[digest]
+                self._known.names[name] = image_of[digest]
             else:
                 self._unreadable.names[name] = digest
         self.problems += self.layers.problems
         self._sweep_blobs()
-        if self.problems or not is_written(self._root, self._names):
+        if self.problems or not is_written(self._root, self._known.names):
             self._write()
 
     def _restore_layers(self, descriptor: Descriptor, pin: Pin) -> None:
@@ -388,10 +323,3 @@ class ImageStore:
                 f"unpacked layers of image {manifest.config.digest} were missing: unpacked again"
             )
             unpack_image(self.blobs, self.layers, pin, manifest, config)
-
-
-def _blobs_of(record: _Record) -> set[Digest]:
-    blobs: set[Digest] = set()
-    for descriptor, manifest in record.manifests:
-        blobs |= {descriptor.digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)}
-    return blobs.union(*(belonging for _, belonging in record.indexes.values()))

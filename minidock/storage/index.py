@@ -40,6 +40,8 @@ LAYOUT_FILE = "oci-layout"
 ANNOTATION_PARENT = "io.minidock.parent"
 # What an archive of 2014 called the image: 64 digits that were no digest of anything.
 ANNOTATION_OLD_ID = "io.minidock.id-of-2014"
+# When the image was last given a name here, RFC 3339.
+ANNOTATION_LAST_TAG_TIME = "io.minidock.last-tag-time"
 # On an index: which of its manifests is the image here, and stands beside it.
 ANNOTATION_MANIFEST = "io.minidock.manifest"
 
@@ -48,8 +50,9 @@ ANNOTATION_MANIFEST = "io.minidock.manifest"
 class Catalogue:
     """What the index says.
 
-    `manifests` (an image may have several), the `parents` and `old_ids` of images by manifest digest,
-    `names`: the manifest digest of each full reference, and `indexes`: of manifests that came in one.
+    `manifests` (an image may have several), the `parents`, `old_ids` and `last_tag_times` of images by
+    manifest digest, `names`: the manifest digest of each full reference, and `indexes`: of manifests that
+    came in one.
     """
 
     manifests: list[Descriptor] = field(default_factory=list)
@@ -57,6 +60,7 @@ class Catalogue:
     names: dict[str, Digest] = field(default_factory=dict)
     old_ids: dict[Digest, str] = field(default_factory=dict)
     indexes: dict[Digest, Descriptor] = field(default_factory=dict)
+    last_tag_times: dict[Digest, str] = field(default_factory=dict)
 
 
 def write_catalogue(root: str, catalogue: Catalogue, images: Mapping[str, str]) -> None:
@@ -69,6 +73,8 @@ def write_catalogue(root: str, catalogue: Catalogue, images: Mapping[str, str]) 
         parent, old_id = catalogue.parents.get(manifest.digest), catalogue.old_ids.get(manifest.digest)
         always = {ANNOTATION_PARENT: parent} if parent else {}
         always |= {ANNOTATION_OLD_ID: old_id} if old_id else {}
+        if manifest.digest in catalogue.last_tag_times:
+            always |= {ANNOTATION_LAST_TAG_TIME: catalogue.last_tag_times[manifest.digest]}
         shown = manifest
         if manifest.digest in catalogue.indexes:  # others mean the whole index by the name
             descriptors.append(msgspec.structs.replace(manifest, annotations=always or None))
@@ -143,6 +149,8 @@ def _catalogue(index: Index, problems: list[str]) -> Catalogue:
             catalogue.parents[descriptor.digest] = annotations[ANNOTATION_PARENT]
         if ANNOTATION_OLD_ID in annotations:
             catalogue.old_ids[descriptor.digest] = annotations[ANNOTATION_OLD_ID]
+        if ANNOTATION_LAST_TAG_TIME in annotations:
+            catalogue.last_tag_times[descriptor.digest] = annotations[ANNOTATION_LAST_TAG_TIME]
         name = annotations.get(ANNOTATION_IMAGE_NAME)
         if name:
             try:

@@ -96,7 +96,7 @@ def make_image(
                 manifest = _describe(store, pin, layer, staged, origin, config)
                 store.layers.sync()
                 store.layers.commit([staged], pin)
-        return store.add([NewImage(manifest, name)], pin)[0]
+        return store.add([NewImage(manifest, name, last_tag_time=origin.created if name else "")], pin)[0]
 
 
 def _describe(

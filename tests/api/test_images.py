@@ -293,6 +293,29 @@ def test_tag_and_untag(client: Client, image: str, repository: str) -> None:
     assert client.get(f"/images/{repository}:one/json").status == 404
 
 
+def last_tag_time(client: Client, name: str) -> str:
+    return str(client.get(f"/images/{name}/json").json["Metadata"]["LastTagTime"])
+
+
+def test_the_last_tag_time_is_that_of_the_last_name_given_here(containers: Client, repository: str) -> None:
+    name = f"{repository}:v1"
+    containers.post("/images/load", saved_tar(name, repository))
+    assert last_tag_time(containers, name) == "0001-01-01T00:00:00Z"  # it came with its name
+    assert containers.post(f"/images/{name}/tag?repo={repository}&tag=two").status == 201
+    tagged = last_tag_time(containers, name)
+    assert tagged > "2020"
+    assert containers.delete(f"/images/{repository}:two").status == 200
+    assert last_tag_time(containers, name) == tagged
+    imported = f"/images/create?fromSrc=-&repo={repository}&tag=imported"
+    assert containers.post(imported, small_tar("imported")).status == 200
+    assert last_tag_time(containers, f"{repository}:imported") > tagged
+    box = containers.create("/word", Image=name)
+    for query in (f"&repo={repository}&tag=made", ""):
+        made = containers.post(f"/commit?container={box}{query}", {"Labels": {"query": query}}).json["Id"]
+        assert (last_tag_time(containers, made) > tagged) == bool(query)
+    containers.delete(f"/images/{made}")
+
+
 @pytest.mark.parametrize("repo", ["good/UPPER", "a//b", "a b"])
 def test_a_bad_tag_is_400(client: Client, image: str, repo: str, refusals: tuple[int, ...]) -> None:
     assert client.post(f"/images/{image}/tag?repo={repo.replace(' ', '%20')}&tag=x").status in refusals
