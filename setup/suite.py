@@ -49,7 +49,7 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "--vm",
         action="store_true",
-        help="run the tests in a virtual machine, and the tests of a whole machine; a path says which of them",
+        help="run the tests in a virtual machine, and those of a whole machine; a path says which",
     )
     parser.add_argument("--python", metavar="PATH", help="the Python to test with")
     return parser.parse_known_args(arguments)

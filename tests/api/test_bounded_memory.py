@@ -31,6 +31,10 @@ def daemon(new_daemon: Callable[..., Daemon]) -> Iterator[Daemon]:
     match = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert match is not None
     assert int(match[1]) < PEAK_MAX
+    for container in daemon.client().get("/containers/json?all=1").json:
+        daemon.client().delete(f"/containers/{container['Id']}")
+    daemon.process.terminate()
+    assert daemon.process.wait(PATIENCE) == 0  # it ends when the last tree is removed
 
 
 def send(daemon: Daemon, method: str, target: str, body: Iterable[bytes] | bytes = b"") -> tuple[int, bytes]:
