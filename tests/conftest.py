@@ -13,6 +13,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from setup.stage import Stage
+
 TIME_SCALE = float(os.environ.get("MINIDOCK_TIME_SCALE", "1"))  # an emulated machine is slower
 NOT_RUN = pytest.StashKey[dict[str, int]]()
 # The marker of a case, and the option without which it does not run.
@@ -131,6 +133,16 @@ def docker_clients() -> list[str]:
         if os.access(path, os.X_OK) and os.path.isfile(path) and _is_docker(path):
             found.setdefault(os.path.realpath(path), path)
     return list(found.values())
+
+
+@pytest.fixture
+def stage(docker_clients: list[str]) -> Iterator[Stage]:
+    """Start an engine for the console blocks of one page."""
+    from tests.pages import stage_for_pages
+
+    assert docker_clients, "./test unpacks a docker client"
+    with stage_for_pages(docker_clients[0]) as engine:
+        yield engine
 
 
 @pytest.fixture(scope="session")

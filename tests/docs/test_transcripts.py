@@ -11,8 +11,8 @@ import pytest
 from docs.made import commands_2014, served, transcript
 from docs.made.transcript import Block
 from setup.stage import Stage
-from tests.pages import stage_for_pages
-from tests.transcript import Ids, agrees, run, typed
+from tests.pages import perform_block, stage_for_pages
+from tests.transcript import Ids, agrees, run
 
 PAGES = transcript.pages()
 # What `docker help` of 0.10 lists.
@@ -38,36 +38,16 @@ def stage_of_commands(docker_clients: list[str]) -> Iterator[Stage]:
         yield engine
 
 
-@pytest.fixture
-def stage(docker_clients: list[str]) -> Iterator[Stage]:
-    """Start an engine for one page."""
-    assert docker_clients, "./test unpacks a docker client"
-    with stage_for_pages(docker_clients[0]) as engine:
-        yield engine
-
-
 def perform(blocks: list[Block], stage: Stage, directory: Path) -> int:
     """Run the blocks that this version serves; return how many commands that were."""
-    ids, count = Ids(), 0
-    environment = stage.environment()
-    for block in blocks:
-        if block.missing:
-            continue
-        where = f"{block.page}:{block.line}"
-        ids.begin_block()
-        for command, output in transcript.steps(block.text):
-            expected = output
-            count += 1
-            line = ids.translate(command)
-            if block.is_terminal:
-                words = re.findall(r"^/ # ?(.*)$", expected, re.MULTILINE)
-                shown = typed(line, [ids.translate(word) for word in words], environment, str(directory))
-                expected = re.sub(r"^/ # (\^[A-Z])+$", "/ # ", expected, flags=re.MULTILINE)
-            else:
-                shown = run(line, environment, str(directory))
-            if not agrees(expected, shown, ids):
-                pytest.fail(f"{where}\n$ {line}\n{shown}\nbut the page shows\n{expected}", pytrace=False)
-    return count
+    ids = Ids()
+    return sum(
+        perform_block(
+            block.text, stage, directory, ids, f"{block.page}:{block.line}", is_terminal=block.is_terminal
+        )
+        for block in blocks
+        if not block.missing
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[path.name for path in PAGES])
