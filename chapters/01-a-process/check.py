@@ -55,6 +55,37 @@ def check_descriptors_arrive_in_their_order(bench: Bench) -> None:
         )
 
 
+def check_places_that_are_closed_are_filled(bench: Bench) -> None:
+    """Whatever of 0, 1, 2 is closed when connect begins, the given descriptors are there afterwards."""
+    names = [f"{bench.scratch}/{bench.token()}" for _ in range(3)]
+
+    def body(piece):
+        given = [_high(os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)) for name in names]
+        for number in range(3):
+            os.close(number)
+        piece.connect(given)
+
+    contract = "connect fills 0, 1, 2 when all three are closed: a daemon may have none of them"
+    with bench.start(body) as subject:
+        bench.value(subject, "connect", contract)
+        found = bench.eyes.descriptors(subject.pid)
+    seen = ", ".join(f"{number} is {found.get(number, 'closed')}" for number in range(3))
+    expect(
+        [found.get(number) for number in range(3)] == names,
+        f"{contract}; they are {', '.join(names)}",
+        seen,
+        "a copy takes the lowest free number, which may be 0, 1 or 2 itself: was it closed again as a mere "
+        f"copy? {bench.where('connect')}",
+    )
+
+
+def _high(descriptor):
+    """Move a descriptor out of the way of small numbers."""
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 30)
+    os.close(descriptor)
+    return moved
+
+
 def check_connect_leaves_no_copies(bench: Bench) -> None:
     """After connect nothing more is open than before, and only 0, 1, 2 outlive an exec."""
     reading, writing = _waiting_pipes()
@@ -90,7 +121,7 @@ def check_the_program_has_its_descriptors(bench: Bench) -> None:
     contract = "execute becomes the program, with the given descriptors as 0, 1, 2"
     with bench.start(body) as subject:
         pid = bench.program(subject, "execute", contract)
-        bench.settle(pid, CAT)
+        bench.settle(pid, CAT, "connect", "execute")
         found = bench.eyes.descriptors(pid)
     wanted = {0: f"pipe:[{inode}]", 1: "/dev/full", 2: "/dev/full"}
     for number, target in wanted.items():
@@ -113,7 +144,7 @@ def check_nothing_else_is_open(bench: Bench) -> None:
 
     with bench.start(_cat(bench, leak)) as subject:
         pid = bench.program(subject, "execute", "execute becomes the program")
-        bench.settle(pid, CAT)
+        bench.settle(pid, CAT, "connect", "execute")
         found = bench.eyes.descriptors(pid)
     extra = {key: value for key, value in found.items() if key > 2}
     expect(
@@ -135,7 +166,7 @@ def check_signals_are_restored(bench: Bench) -> None:
 
     with bench.start(_cat(bench, spoil)) as subject:
         pid = bench.program(subject, "execute", "execute becomes the program")
-        bench.settle(pid, CAT)
+        bench.settle(pid, CAT, "connect", "execute")
         status = bench.eyes.status(pid)
     for field, word in (("SigIgn", "ignored"), ("SigBlk", "blocked")):
         mask = int(status[field], 16)
@@ -162,7 +193,7 @@ def check_arguments_arrive_unchanged(bench: Bench) -> None:
 
     with bench.start(_cat(bench, arguments=given)) as subject:
         pid = bench.program(subject, "execute", "execute becomes the program with these arguments")
-        bench.settle(pid, CAT)
+        bench.settle(pid, CAT, "connect", "execute")
         found = bench.eyes.read(f"{pid}/cmdline").split(b"\0")[:-1]
     wanted = [os.fsencode(each) for each in given]
     expect(
@@ -183,7 +214,7 @@ def check_the_environment_is_the_given_one(bench: Bench) -> None:
     given = {name: "a=b c"}
     with bench.start(_cat(bench, spoil, environment=given)) as subject:
         pid = bench.program(subject, "execute", "execute becomes the program")
-        bench.settle(pid, CAT)
+        bench.settle(pid, CAT, "connect", "execute")
         found = bench.eyes.read(f"{pid}/environ").decode().split("\0")[:-1]
     expect(
         found == [f"{name}=a=b c"],
@@ -205,7 +236,7 @@ def check_the_program_is_found_in_its_own_path(bench: Bench) -> None:
     with bench.start(body) as subject:
         contract = f"execute finds {name} in {directory}, which is in the PATH of the environment given"
         pid = bench.program(subject, "execute", contract)
-        bench.settle(pid, CAT)
+        bench.settle(pid, CAT, "connect", "execute")
         first = bench.eyes.read(f"{pid}/cmdline").split(b"\0")[0].decode()
     look = "where it was found is the first argument of execve, not the program's: busybox goes by its name"
     expect(first == name, f"the program's own name is {name}, as it was given", first, look)
@@ -213,17 +244,28 @@ def check_the_program_is_found_in_its_own_path(bench: Bench) -> None:
 
 def check_a_failure_comes_back_with_the_name(bench: Bench) -> None:
     """A program that cannot be executed is an OSError naming it, and the way out is still open."""
-    name = f"/nowhere/{bench.token()}"
+    directory, script = bench.directory(), f"script-{bench.token()}"
+    with open(f"{directory}/{script}", "w") as file:
+        file.write("#!/nowhere/interpreter\n")
+    os.chmod(f"{directory}/{script}", 0o755)
+    cases = (
+        (f"/nowhere/{bench.token()}", "that is not there"),
+        (script, "that is there, but not its interpreter: execve(2) itself says ENOENT"),
+    )
+    for name, which in cases:
 
-    def body(piece):
-        piece.execute([name, "x"], {}, [0, 1, 2])
+        def body(piece, name=name):
+            piece.execute([name, "x"], {"PATH": directory}, [0, 1, 2])
 
-    contract = f"execute raises OSError(ENOENT) with the name {name}"
-    with bench.start(body) as subject:
-        hint = "an error must leave this function, and nothing may be closed before exec"
-        facts = bench.raised(subject, "execute", contract, hint)
-        expect(facts["errno"] == 2, contract, f"errno {facts['errno']}: {facts['message']}", hint)
-        expect(name in facts["filename"] + facts["message"], contract, facts["message"], hint)
+        contract = f"execute raises OSError(ENOENT) with the name {name} for a program {which}"
+        with bench.start(body) as subject:
+            hint = "an error must leave this function, and nothing may be closed before exec"
+            facts = bench.raised(subject, "execute", contract, hint)
+            said = f"errno {facts['errno']}: {facts['message']}"
+            expect(facts["errno"] == 2, contract, said, f"{hint}; {bench.where('execute')}")
+            hint = "which program it was must stand in the error, also when execve(2) raised it"
+            named = name in facts["filename"] + facts["message"]
+            expect(named, contract, said, f"{hint}; {bench.where('execute')}")
 
 
 def _status(code: int = 0, by_signal: int = 0) -> int:

@@ -29,6 +29,18 @@ def _mount_at(lines, path):
     return [line for line in lines if line.split()[4] == path]
 
 
+def _entries(path):
+    """Return what a directory holds, None when it is not to be seen any more."""
+    try:
+        return sorted(os.listdir(path))
+    except OSError:
+        return None
+
+
+def _shown(path, names):
+    return f"{path} is not there any more" if names is None else f"it holds {names[:6]}"
+
+
 def check_no_mount_propagates(bench: Bench) -> None:
     """Private tree: after isolate_mounts no mount of the namespace is shared with anybody."""
     contract = "isolate_mounts cuts every mount of this namespace off from its peers"
@@ -48,7 +60,8 @@ def check_no_mount_propagates(bench: Bench) -> None:
         not closed,
         "the next step can still bind a directory",
         f"{len(closed)} of {len(lines)} are unbindable, such as: {closed[-1] if closed else ''}",
-        f"private is enough, MS_UNBINDABLE forbids bind mounts besides; {bench.where('isolate_mounts')}",
+        "MS_PRIVATE or MS_SLAVE is enough, MS_UNBINDABLE forbids bind mounts besides; "
+        f"{bench.where('isolate_mounts')}",
     )
 
 
@@ -60,7 +73,7 @@ def check_the_directory_becomes_a_mount_point(bench: Bench) -> None:
         _private()
         os.mkdir(f"{path}/{token}")
         piece.attach_root(path)
-        return os.listdir(path)
+        return _entries(path)
 
     contract = f"attach_root({path}) makes that directory a mount point"
     with bench.start(body, NEW) as subject:
@@ -71,7 +84,7 @@ def check_the_directory_becomes_a_mount_point(bench: Bench) -> None:
         f"{bench.where('attach_root')}"
     )
     expect(lines, contract, f"no line of mountinfo ends at {path}", look)
-    expect(names == [token], f"it holds what the directory held: {token}", str(names), look)
+    expect(names == [token], f"it holds what the directory held: {token}", _shown(path, names), look)
 
 
 def check_what_is_mounted_below_comes_along(bench: Bench) -> None:
@@ -83,17 +96,16 @@ def check_what_is_mounted_below_comes_along(bench: Bench) -> None:
         os.mkdir(f"{path}/below")
         _tmpfs(f"{path}/below", token)
         piece.attach_root(path)
-        return os.listdir(f"{path}/below")
+        return _entries(f"{path}/below")
 
     contract = f"{path}/below still shows the file system that was mounted on it"
     with bench.start(body, NEW) as subject:
         names = bench.value(subject, "attach_root", contract)
-    expect(
-        names == [token],
-        contract,
-        f"it shows {names}: the empty directory beneath",
-        f"a bind mount copies one mount, and with MS_REC all below it; {bench.where('attach_root')}",
-    )
+    look = "a bind mount copies one mount, and with MS_REC all below it"
+    if names is None:
+        look = f"something else lies over {path} now: what is bound, and where, is {path} itself"
+    seen = _shown(f"{path}/below", names) + (": the empty directory beneath" if names == [] else "")
+    expect(names == [token], contract, seen, f"{look}; {bench.where('attach_root')}")
 
 
 def check_a_detached_mount_becomes_the_root(bench: Bench) -> None:
@@ -105,7 +117,7 @@ def check_a_detached_mount_becomes_the_root(bench: Bench) -> None:
         tree = mounts.detached("tmpfs", [])
         os.mkdir(token, dir_fd=tree)
         piece.attach_root(path, tree)
-        return os.listdir(path)
+        return _entries(path)
 
     contract = f"attach_root({path}, rootfs) attaches the detached mount rootfs there"
     with bench.start(body, NEW) as subject:
@@ -114,7 +126,7 @@ def check_a_detached_mount_becomes_the_root(bench: Bench) -> None:
         "a descriptor is given: move_mount(2) it instead of binding the directory; "
         f"{bench.where('attach_root')}"
     )
-    expect(names == [token], f"{contract}, with {token} in it", str(names), look)
+    expect(names == [token], f"{contract}, with {token} in it", _shown(path, names), look)
 
 
 def check_the_descriptor_stays_the_callers(bench: Bench) -> None:
@@ -156,20 +168,37 @@ def _pivoting(bench: Bench, after=lambda: None, mounted=_tmpfs):
         before = [line.split()[0] for line in bench.eyes.mountinfo(os.getpid())]
         opened = open_descriptors()
         piece.pivot(path)
-        return [before, opened, after()]
+        left = [line for line in bench.eyes.mountinfo(os.getpid()) if line.split()[0] in before[:-1]]
+        return [opened, left, after()]
 
     return path, token, body
 
 
 def _climb():
-    """The escape of chapter 2; return what stands in the root that it reaches."""
+    """The escape of chapter 2; return what stands in the root at first, and in the one that it reaches."""
     os.chdir("/")
-    os.mkdir("/deeper")
+    first = sorted(os.listdir("/"))
+    try:
+        os.mkdir("/deeper")
+    except OSError:  # in a root that is still the read-only old one nobody can make a directory
+        return [first, first]
     os.chroot("/deeper")
     for _ in range(64):
         os.chdir("..")
     os.chroot(".")
-    return sorted(os.listdir("/"))
+    return [first, sorted(os.listdir("/"))]
+
+
+def _why_out(path, token, first, left):
+    """Say which step is missing when somebody climbs out."""
+    if token not in first:
+        return f"the root directory is not even {path}: it takes pivot_root(2) from within it"
+    if left:
+        return (
+            "the root was changed, but the old one is still mounted (with `.` and `.` it lies on top of the "
+            "new one): unmount it with MNT_DETACH"
+        )
+    return "only pivot_root(2) changes the root of the mount namespace, chroot changes one process's"
 
 
 def check_nobody_climbs_out(bench: Bench) -> None:
@@ -177,13 +206,13 @@ def check_nobody_climbs_out(bench: Bench) -> None:
     path, token, body = _pivoting(bench, _climb)
     contract = f"after pivot({path}) the root holds {token}, also for one who climbs as high as there is"
     with bench.start(body, NEW) as subject:
-        found = bench.value(subject, "pivot", contract)[2]
+        _, left, (first, found) = bench.value(subject, "pivot", contract)
     expect(
         token in found,
         contract,
-        f"the escape reached a root with {', '.join(found[:8])}",
-        f"only pivot_root(2) changes the root of the mount namespace, chroot changes one process's; "
-        f"{bench.where('pivot')}",
+        f"the {'escape reached a' if token in first else 'process still has the old'} root with "
+        f"{', '.join(found[:8])}",
+        f"{_why_out(path, token, first, left)}; {bench.where('pivot')}",
     )
 
 
@@ -192,9 +221,7 @@ def check_the_old_root_is_gone(bench: Bench) -> None:
     _path, _token, body = _pivoting(bench)
     contract = "after pivot nothing of the old tree is mounted any more"
     with bench.start(body, NEW) as subject:
-        before, _, _ = bench.value(subject, "pivot", contract)
-        lines = bench.eyes.mountinfo(subject.pid)
-    left = [line for line in lines if line.split()[0] in before[:-1]]
+        _, left, _ = bench.value(subject, "pivot", contract)
     expect(
         not left,
         contract,
@@ -221,7 +248,7 @@ def check_no_descriptor_is_left(bench: Bench) -> None:
     _path, _token, body = _pivoting(bench)
     contract = "pivot closes what it opened"
     with bench.start(body, NEW) as subject:
-        opened = bench.value(subject, "pivot", contract)[1]
+        opened = bench.value(subject, "pivot", contract)[0]
         found = bench.eyes.descriptors(subject.pid)
     more = {number: target for number, target in found.items() if number not in opened}
     expect(

@@ -84,14 +84,15 @@ class Bench:
             )
         raise self._unexpected(subject, outcome, function, contract, look)
 
-    def settle(self, pid: int, program: str) -> None:
+    def settle(self, pid: int, program: str, *functions: str) -> None:
         """Wait until `pid` has become `program` and sleeps, as one does that waits for its input: its dynamic
-        loader opens files of its own before that.
+        loader opens files of its own before that. `functions` are to blame when it does not.
         """
         path = os.path.realpath(program)
         contract = f"{program} runs and waits for its input"
         look = (
-            "without an open input it ends at once: were its descriptors connected, and are they inheritable?"
+            "without an open input it ends at once: were its descriptors connected, are they inheritable? "
+            + ", ".join(map(self.where, functions))
         )
         try:
             waits = self.wait_until(
@@ -112,10 +113,10 @@ class Bench:
             )
         raise self._unexpected(subject, outcome, function, contract, look)
 
-    def call(self, function: str, *arguments: Any, contract: str, flags: int = 0) -> Any:
+    def call(self, function: str, *arguments: Any, contract: str, look: str = "", flags: int = 0) -> Any:
         """Call one function of the learner's in a process of its own and return its result (JSON values)."""
         with self.start(lambda piece: getattr(piece, function)(*arguments), flags) as subject:
-            return self.value(subject, function, contract)
+            return self.value(subject, function, contract, look)
 
     def wait_until(self, holds: Callable[[], object], seconds: float = PATIENCE) -> bool:
         """Wait for something that another process is about to do; on a busy machine longer than `seconds`."""

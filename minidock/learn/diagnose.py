@@ -5,6 +5,7 @@ mountinfo at that moment, so it is read there, and the line is shown. mount(2), 
 proc(5).
 """
 
+import builtins
 import errno
 import os
 import re
@@ -25,6 +26,8 @@ def exception(
 ) -> Wrong:
     """Word an exception that a learner's function raised, or let through."""
     kind, message = facts["raised"], facts["message"]
+    if facts["function"] in bench.chapter.functions:
+        function = facts["function"]  # it may be called by the one that is on trial
     where = bench.where(function)
     if facts["line"]:
         where = f"line {facts['line']} of {bench.piece.path}"
@@ -37,12 +40,16 @@ def exception(
     if kind == "SyntaxError":
         return Wrong(contract, f"the file is not Python: {message}", where)
     if facts["errno"] is None:
-        return Wrong(contract, f"{kind}: {message}", where)
+        cause = _out_of_sight(bench, subject) if issubclass(_builtin(kind), ImportError) else ""
+        return Wrong(contract, f"{kind}: {message}", f"{cause}; {where}" if cause else where)
     name = errno.errorcode.get(facts["errno"], str(facts["errno"]))
     call = next((found[1] for note in facts["notes"] if (found := _CALL.search(note))), "")
-    seen = f"{call or facts['function'] or function}: {name} ({os.strerror(facts['errno']).lower()})"
+    what = f"{name} ({os.strerror(facts['errno']).lower()})"
     if facts["filename"]:
-        seen += f" for {facts['filename']}"
+        what += f" for {facts['filename']}"
+    seen = f"{call or facts['function'] or function}: {what}"
+    if not facts["line"]:  # no line of the learner's file raised it
+        return Wrong(contract, f"{function} came back, and the check's own look after it met {what}", where)
     cause = _cause(bench, subject, call, name, facts["filename"])
     return Wrong(contract, seen, f"{cause}; {where}" if cause else where)
 
@@ -57,6 +64,21 @@ def leaked_mounts(gone: list[str], new: list[str]) -> str:
         "the mounts were made or unmounted in a tree that still propagates"
         + (f" ({peer[0]} is the peer group of both)" if peer else "")
         + ": make the whole tree private or a slave first (MS_PRIVATE or MS_SLAVE, with MS_REC)"
+    )
+
+
+def _builtin(kind: str) -> type:
+    found = getattr(builtins, kind, None)
+    return found if isinstance(found, type) else type(None)
+
+
+def _out_of_sight(bench: "Bench", subject: "Subject") -> str:
+    """Say why a module of the standard library may be missing: its files lie outside of the present root."""
+    if bench.eyes.root_entries(subject.pid) == bench.eyes.root_entries(1):
+        return ""
+    return (
+        "the root directory is another one here, and Python's library lies outside of it: import at the head "
+        "of the file, where it is still in sight"
     )
 
 

@@ -12,10 +12,10 @@ from minidock.kernel import mounts
 
 
 def isolate_mounts() -> None:
-    """Make every mount of this namespace a slave: the host's mounts may arrive here, ours never leave.
+    """Cut every mount of this namespace off from the host's: nothing mounted or unmounted here shows there.
 
     A mount namespace starts as a copy whose mounts still propagate where the host's are shared (on every
-    systemd host).
+    systemd host). MS_SLAVE lets what the host mounts later arrive here, MS_PRIVATE does not; both are safe.
     """
     mounts.mount(None, "/", None, mounts.MS_SLAVE | mounts.MS_REC)
 
@@ -35,9 +35,9 @@ def attach_root(path: str, rootfs: int = -1) -> None:
 def pivot(path: str) -> None:
     """Make the mount point `path` this namespace's root and drop the old root out of it.
 
-    Afterwards the process stands in "/", nothing of the old root is mounted or open here, and nobody else's
-    mounts have changed. With new and old root both ".", the old root ends up mounted over the new one, and
-    needs no directory to be put in.
+    Afterwards the process stands in "/", and nothing of the old root is mounted or open here. Nobody else's
+    mounts change: after isolate_mounts no unmount leaves this namespace. With new and old root both ".", the
+    old root ends up mounted over the new one, and needs no directory to be put in.
     """
     new_root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     old_root = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -45,7 +45,7 @@ def pivot(path: str) -> None:
         os.fchdir(new_root)
         mounts.pivot_root(".", ".")
         os.fchdir(old_root)
-        mounts.mount(None, ".", None, mounts.MS_SLAVE | mounts.MS_REC)  # the unmount stays in here
+        mounts.mount(None, ".", None, mounts.MS_SLAVE | mounts.MS_REC)  # for a caller that has not isolated
         mounts.umount(".", mounts.MNT_DETACH)
     finally:
         os.close(old_root)

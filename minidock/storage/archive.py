@@ -78,8 +78,10 @@ def extract_entries(reader: TarReader, root_fd: int, lowers: LowerLayers | None 
 
 
 def split_name(name: str) -> list[str]:
-    """Return the components of an archive's name, `.` and `..` resolved by their text; InvalidParameter
-    if it leads out of the root."""
+    """Return the components of an archive's name, `.` and `..` resolved by their text.
+
+    A name begins at the archive's root, with a leading `/` or without; InvalidParameter if it leads out.
+    """
     parts = [part for part in name.split("/") if part and part != "."]
     if ".." in parts:
         inside: list[str] = []

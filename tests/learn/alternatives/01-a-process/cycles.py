@@ -55,7 +55,10 @@ def execute(arguments, environment, descriptors=(0, 1, 2)):
     for number in set(range(1, signal.NSIG)) - {9, 19, 32, 33}:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    os.execve(program, arguments, environment)
+    try:
+        os.execve(program, arguments, environment)
+    except OSError as error:  # it knows a number only
+        raise OSError(error.errno, error.strerror, arguments[0]) from None
 
 
 def exit_code(wait_status):
