@@ -8,6 +8,7 @@ import ast
 import random
 from dataclasses import dataclass
 
+from minidock.errors import NotFound
 from minidock.learn import mutants, source
 from minidock.learn.chapters import Chapter
 
@@ -19,6 +20,7 @@ class Exercise:
     """A broken solution, and two questions with shuffled candidates."""
 
     mutant: mutants.Mutant
+    original: str  # the functions as the engine has them
     text: str
     lines: tuple[str, ...]
     whys: tuple[str, ...]
@@ -29,9 +31,15 @@ class Exercise:
 
 
 def exercise(chapter: Chapter, chosen: str | None, chance: random.Random) -> Exercise:
-    """Take a mutant of the chapter, by name or by chance."""
+    """Take a mutant of the chapter, by its number, by name or by chance; NotFound when there is none."""
     found = mutants.load(chapter)
-    mutant = next((each for each in found if each.name == chosen), None) or chance.choice(found)
+    names = {str(number): each for number, each in enumerate(found, 1)} | {each.name: each for each in found}
+    if chosen is not None and chosen not in names:
+        raise NotFound(
+            f"chapter {chapter.number} has no bug {chosen}: choose one from 1 to {len(found)}, or none, and "
+            "it is taken by chance"
+        )
+    mutant = chance.choice(found) if chosen is None else names[chosen]
     right = mutant.changed_line()
     lines = [line for line in _code_lines(source.solution(chapter)) if line != right]
     whys = [each.why for each in found if each.name != mutant.name]
@@ -39,7 +47,8 @@ def exercise(chapter: Chapter, chosen: str | None, chance: random.Random) -> Exe
     reasons = [mutant.why, *chance.sample(whys, min(CHOICES - 1, len(whys)))]
     chance.shuffle(candidates)
     chance.shuffle(reasons)
-    return Exercise(mutant, mutants.mutated(chapter, mutant), tuple(candidates), tuple(reasons))
+    original = "\n\n".join(source.cut(chapter, seam).text for seam in chapter.seams)
+    return Exercise(mutant, original, mutants.mutated(chapter, mutant), tuple(candidates), tuple(reasons))
 
 
 def _code_lines(text: str) -> list[str]:

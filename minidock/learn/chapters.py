@@ -66,6 +66,7 @@ class Chapter:
     seams: tuple[Seam, ...]
     hints: tuple[tuple[str, ...], ...]  # one triple per step: nudge, explanation, almost the code
     road: tuple[str, str] | None = None  # ("module:function", file): what `run --with` must replace beside
+    show: str = "docker run --rm hostbox echo hi"  # a command in which the learner's functions run
     survivors: tuple[Survivor, ...] = field(default=())
 
     @property
@@ -98,11 +99,18 @@ def written() -> list[Chapter]:
 def chapter(number: int) -> Chapter:
     """Return one chapter; NotFound names those that are there."""
     found = {each.number: each for each in written()}
+    if number == 0:
+        raise NotFound(f"chapter 0 has nothing to write or to grade: read its page, {walk()}")
     if number not in found:
         planned = f" (planned: {PLANNED[number]})" if number in PLANNED else ""
         numbers = ", ".join(map(str, found))
         raise NotFound(f"there is no chapter {number} yet{planned}; written are {numbers}")
     return found[number]
+
+
+def walk() -> Path:
+    """Return the page of chapter 0."""
+    return directory() / "00-the-walk" / "README.md"
 
 
 def load(path: Path) -> Chapter:
@@ -116,6 +124,7 @@ def load(path: Path) -> Chapter:
         seams=tuple(_seam(name) for name in data["seams"]),
         hints=tuple(tuple(step) for step in data["hints"]),
         road=tuple(data["road"]) if "road" in data else None,
+        show=data.get("show", Chapter.show),
         survivors=tuple(Survivor(**each) for each in data.get("survivor", ())),
     )
 

@@ -71,6 +71,20 @@ class Grader:
         return Result(name, about, **verdict, printed="" if verdict["passed"] else stay.printed, seed=seed)
 
 
+def unreadable(piece: Piece) -> Result | None:
+    """Return the failure of a file that is not Python, None for one that is."""
+    try:
+        compile(piece.text, piece.path, "exec")
+    except (SyntaxError, ValueError) as error:  # ValueError: it holds null bytes
+        number = getattr(error, "lineno", None) or 1
+        lines = piece.text.splitlines()
+        code = lines[number - 1].strip() if number <= len(lines) else ""
+        seen = f"the file is not Python: {getattr(error, 'msg', error)}"
+        look = f"line {number} of {piece.path}: {code}"
+        return Result("python", "The file is Python.", False, "a file that can be loaded", seen, look)
+    return None
+
+
 @contextmanager
 def grading(room: sandbox.Room | None = None) -> Iterator[Grader]:
     """Yield a Grader; its cgroup goes with it."""

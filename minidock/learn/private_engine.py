@@ -8,6 +8,7 @@ import os
 import sys
 
 from minidock.api import daemon
+from minidock.learn import canary
 from minidock.learn.tree import SCRATCH
 from minidock.runtime import spawner
 
@@ -19,7 +20,11 @@ def main(arguments: list[str]) -> int:
     for replacement in replacements:
         name, _, path = replacement.partition("=")
         module, _, function = name.partition(":")
-        spawner.replace(module, function, path)
+        try:
+            spawner.replace(module, function, path)
+        except ImportError as error:
+            print(f"{canary.UNLOADED}{error}", file=sys.stderr)
+            return 1
         options += ["--replace", replacement]
     os.makedirs(f"{SCRATCH}/exec", exist_ok=True)
     return daemon.main(options)

@@ -33,6 +33,10 @@ def summary(results: Sequence[Result]) -> str:
     return f"{passed} of {len(results)} checks hold"
 
 
+def indented(text: str) -> str:
+    return textwrap.indent(text, "    ")
+
+
 def wrapped(head: str, text: str) -> str:
     return textwrap.fill(
         text,

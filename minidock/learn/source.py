@@ -69,7 +69,8 @@ def line_of(text: str, function: str) -> int:
         tree = ast.parse(text)
     except SyntaxError:
         return 1
-    return next((n.lineno for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == function), 1)
+    found = [n.lineno for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == function]
+    return found[-1] if found else 1  # of two with one name Python takes the last
 
 
 def unwritten(text: str, functions: Sequence[str]) -> list[str]:

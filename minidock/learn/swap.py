@@ -52,6 +52,7 @@ class PrivateEngine:
         self._limits = sandbox.limits(ROOM)
         self._pid = -1
         self._page = -1
+        self._log = -1
 
     @property
     def host(self) -> str:
@@ -78,20 +79,33 @@ class PrivateEngine:
                 os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
             self._pid = -1
-        if self._page >= 0:
-            os.close(self._page)
-            self._page = -1
+        for descriptor in (self._page, self._log):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._page = self._log = -1
         self._limits.__exit__(None, None, None)
 
     def proof(self) -> dict[str, tuple[int, int]]:
         """Return how often each replaced function ran in the engine, and in which process last."""
         return canary.read(self._page, self.names)
 
+    def failures(self) -> list[str]:
+        """Return what the learner's functions raised, each with the line that did."""
+        found: dict[tuple[str, int, str], str] = {}
+        raised = canary.raised(self._page, self.names)
+        for each in self._swapped:
+            lines = each.piece.text.splitlines()
+            for name in filter(raised.__contains__, each.names):
+                line, words = raised[name]
+                where = f"line {line} of {each.piece.path}: {lines[line - 1].strip()}"
+                found.setdefault((each.piece.path, line, words), f"{name} raised {words} ({where})")
+        return list(found.values())
+
     def log(self) -> str:
-        """Return what the engine logged."""
-        with suppress(OSError), open(f"/proc/{self._pid}/root{LOG}", errors="replace") as file:
-            return file.read()
-        return ""
+        """Return what the engine logged; it can be read when the engine is gone, too."""
+        if self._log < 0:
+            return ""
+        return os.pread(self._log, 1 << 20, 0).decode(errors="replace")
 
     def _start(self, group: cgroups.Cgroup) -> None:
         hierarchy = cgroups.hierarchy()
@@ -110,6 +124,7 @@ class PrivateEngine:
         if problem:
             raise MinidockError(f"the private engine could not be started: {problem}")
         self._page = os.open(f"/proc/{self._pid}/root{PAGE}", os.O_RDONLY | os.O_CLOEXEC)
+        self._log = os.open(f"/proc/{self._pid}/root{LOG}", os.O_RDONLY | os.O_CLOEXEC)
         self._await_socket()
 
     def _await_socket(self) -> None:
@@ -120,10 +135,16 @@ class PrivateEngine:
                 return
             if os.waitpid(self._pid, os.WNOHANG)[0]:
                 self._pid = -1
-                raise MinidockError("the private engine ended at its start")
-            if time.monotonic() > deadline or "Error" in self.log():
-                raise MinidockError(f"the private engine did not start:\n{self.log()[-2000:]}")
+                raise MinidockError(f"the private engine ended at its start: {self._last_words()}")
+            if time.monotonic() > deadline:
+                raise MinidockError(f"the private engine did not start: {self._last_words()}")
             time.sleep(0.02)
+
+    def _last_words(self) -> str:
+        """Return why the engine ended: what is wrong with the learner's file, or whole lines of the log."""
+        lines = self.log().splitlines()
+        unloaded = [line for line in lines if line.startswith(canary.UNLOADED)]
+        return unloaded[0] if unloaded else "\n".join(lines[-10:]) or "it said nothing"
 
 
 def _keep(swapped: Sequence[Swapped], hierarchy: cgroups.Hierarchy, group: cgroups.Cgroup, told: int) -> None:

@@ -1,6 +1,7 @@
 """What the `minidock learn` verbs do; the words on the command line are cli/learn.py's."""
 
 import difflib
+import hashlib
 import os
 import random
 import subprocess
@@ -22,17 +23,26 @@ def show_list(folder: Folder) -> int:
     """Print all sixteen chapters and how far the learner is."""
     written = {chapter.number: chapter for chapter in chapters.written()}
     print(f"Your folder: {folder.path}\n")
-    print(f"   0  The walk: fifteen minutes with the engine ({chapters.directory()}/00-the-walk/README.md)")
+    print("   0  The walk: fifteen minutes with the engine")
     for number in sorted(written | chapters.PLANNED.keys() if written else chapters.PLANNED):
         chapter = written.get(number)
         if chapter is None:
             print(f"  {number:2}  {chapters.PLANNED[number]:{TITLE_WIDTH}} not written yet")
             continue
-        record = folder.record(chapter)
-        state = "passed" if record.get("passed") else "started" if folder.has_started(chapter) else ""
+        state = _state(folder, chapter)
         title = f"{chapter.title}: {chapter.question}"
         print(f"  {number:2}  {title:{TITLE_WIDTH}} {state}".rstrip())
+    print(f"\nThe pages are in {chapters.directory()}; chapter 0 is 00-the-walk/README.md")
     return 0
+
+
+def _state(folder: Folder, chapter: Chapter) -> str:
+    record = folder.record(chapter)
+    if record.get("passed"):
+        return "passed"
+    if record.get("has_passed"):
+        return "passed, now failing"
+    return "started" if folder.has_started(chapter) else ""
 
 
 def start(folder: Folder, number: int) -> int:
@@ -69,34 +79,62 @@ def _to_grade(folder: Folder, number: int | None, only: int | None) -> list[Chap
 def _check_one(folder: Folder, grader: grade.Grader, chapter: Chapter) -> bool:
     piece = folder.piece(chapter)
     print(report.heading(chapter))
-    began, results = time.monotonic(), []
-    for each in chapter.checks():
+    began, results, checks = time.monotonic(), [], chapter.checks()
+    unreadable = grade.unreadable(piece)
+    if unreadable is not None:  # once, and not as every check's failure
+        report.tell(unreadable)
+        print(f"  0 of {len(checks)} checks hold")
+        _keep_score(folder, chapter, piece, False)
+        return False
+    for each in checks:
         results.append(grader.run(chapter, piece, each))
         report.tell(results[-1])
     passed = bool(results) and all(result.passed for result in results)
     print(f"  {report.summary(results)} ({time.monotonic() - began:.1f} s)")
     if passed:
-        print(
-            f"  Run it for real: sudo minidock learn run --with {chapter.number} -- "
-            "docker run --rm hostbox echo hi"
-        )
-    folder.remember(chapter, passed=passed)
+        print(f"  Run it for real: sudo minidock learn run --with {chapter.number} -- {chapter.show}")
+    _keep_score(folder, chapter, piece, passed)
     return passed
 
 
-def hint(folder: Folder, number: int, step: int | None) -> int:
-    """Print the next of the three hints for a step (default: the first function that is not written)."""
+def _keep_score(folder: Folder, chapter: Chapter, piece: Piece, passed: bool) -> None:
+    """Remember the verdict; that a chapter has passed once is never forgotten."""
+    before = folder.record(chapter)
+    ever = passed or bool(before.get("passed")) or bool(before.get("has_passed"))
+    folder.remember(chapter, passed=passed, has_passed=ever, graded=_fingerprint(piece))
+
+
+def _fingerprint(piece: Piece) -> str:
+    return hashlib.sha256(piece.text.encode()).hexdigest()
+
+
+def hint(folder: Folder, number: int, chosen: str | None) -> int:
+    """Print the next of the three hints for a step, chosen by number or by its function's name.
+
+    Default: the first function that is not written. When the third has been given, all three come again.
+    """
     chapter = chapters.chapter(number)
-    step = step or _unwritten_step(folder, chapter)
-    if not 1 <= step <= len(chapter.hints):
-        raise InvalidParameter(f"chapter {number} has steps 1 to {len(chapter.hints)}")
-    record = folder.record(chapter)
-    levels: dict[str, int] = record.get("hints", {})
-    level = min(levels.get(str(step), 0) + 1, len(chapter.hints[step - 1]))
-    for shown in range(level):
-        print(f"Step {step}, hint {shown + 1} of 3: {chapter.hints[step - 1][shown]}")
-    folder.remember(chapter, hints={**levels, str(step): level})
+    step = _step(chapter, chosen) if chosen is not None else _unwritten_step(folder, chapter)
+    hints = chapter.hints[step - 1]
+    levels: dict[str, int] = folder.record(chapter).get("hints", {})
+    given = levels.get(str(step), 0)
+    for shown in range(len(hints)) if given >= len(hints) else [given]:
+        print(f"Step {step}, hint {shown + 1} of {len(hints)}: {hints[shown]}")
+    others = [name for name in chapter.functions if name != chapter.functions[step - 1]]
+    if given == 0 and others:
+        print(f"(For another function say which: minidock learn hint {number} {others[0]})")
+    folder.remember(chapter, hints={**levels, str(step): min(given + 1, len(hints))})
     return 0
+
+
+def _step(chapter: Chapter, chosen: str) -> int:
+    names = chapter.functions
+    if chosen in names:
+        return names.index(chosen) + 1
+    if chosen.isdecimal() and 1 <= int(chosen) <= len(names):
+        return int(chosen)
+    steps = ", ".join(f"{number} or {name}" for number, name in enumerate(names, 1))
+    raise InvalidParameter(f"chapter {chapter.number} has no step {chosen}; its steps are {steps}")
 
 
 def _unwritten_step(folder: Folder, chapter: Chapter) -> int:
@@ -160,7 +198,8 @@ def break_chapter(folder: Folder, number: int, chosen: str | None) -> int:
     """Show the symptoms of a bug and ask for the line and the reason."""
     chapter = chapters.chapter(number)
     exercise = breaking.exercise(chapter, chosen, random.Random())
-    print(f"Somebody changed the engine's {', '.join(chapter.functions)}. These are the symptoms:\n")
+    print(f"Somebody changed one of these functions of the engine:\n\n{report.indented(exercise.original)}")
+    print("These are the symptoms:\n")
     with grade.grading() as grader:
         for result in grader.grade(chapter, Piece("broken.py", exercise.text)):
             if not result.passed:
@@ -192,17 +231,18 @@ def _choose(choices: Sequence[str]) -> str:
         letter = answer.strip().lower()
         if len(letter) == 1 and 0 <= ord(letter) - 97 < len(choices):
             return choices[ord(letter) - 97]
+        print(f"  That is none of them: answer with a letter from a to {chr(96 + len(choices))}.")
 
 
 def run(folder: Folder, numbers: Sequence[int], command: Sequence[str]) -> int:
     """Run `command` (or wait) with an engine that has the learner's functions; return its exit code."""
     swapped = [swap.Swapped(chapter, folder.piece(chapter)) for chapter in map(chapters.chapter, numbers)]
     for each in swapped:
-        unwritten = source.unwritten(each.piece.text, each.chapter.functions)
-        if unwritten:
-            raise InvalidParameter(f"you have not written {_listed(unwritten)} yet: edit {each.piece.path}")
+        _refuse_unfit(each)
     if os.geteuid() != 0:
         raise Unavailable("the engine needs root: run it with sudo")
+    for each in swapped:
+        _warn_before_check(folder, each)
     with swap.PrivateEngine(swapped) as engine:
         print(f"DOCKER_HOST={engine.host}", file=sys.stderr, flush=True)
         code = _run_command(engine.host, command)
@@ -210,11 +250,37 @@ def run(folder: Folder, numbers: Sequence[int], command: Sequence[str]) -> int:
         for name, (calls, pid) in engine.proof().items():
             said = f"ran {calls} times, last in process {pid}" if calls else "was not called"
             print(f"canary: your {name} {said} inside the engine", file=sys.stderr)
+        for failure in engine.failures():
+            print(f"canary: your {failure}", file=sys.stderr)
     return code
 
 
 def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _refuse_unfit(swapped: swap.Swapped) -> None:
+    """Refuse a file that is not Python, or that is not finished."""
+    piece = swapped.piece
+    unreadable = grade.unreadable(piece)
+    if unreadable is not None:
+        raise InvalidParameter(f"{unreadable.seen}; {unreadable.look}")
+    unwritten = source.unwritten(piece.text, swapped.chapter.functions)
+    if unwritten:
+        raise InvalidParameter(f"you have not written {_listed(unwritten)} yet: edit {piece.path}")
+
+
+def _warn_before_check(folder: Folder, swapped: swap.Swapped) -> None:
+    """Say it when a file has not passed its checks as it is now."""
+    chapter, piece = swapped.chapter, swapped.piece
+    record = folder.record(chapter)
+    if record.get("passed") and record.get("graded") == _fingerprint(piece):
+        return
+    print(
+        f"{piece.path} has not passed its checks as it is now, so what follows may be wrong without a word: "
+        f"sudo minidock learn check --only {chapter.number}",
+        file=sys.stderr,
+    )
 
 
 def _run_command(host: str, command: Sequence[str]) -> int:

@@ -57,6 +57,14 @@ def test_a_chapter_that_is_not_written_is_named(tmp_path: Path) -> None:
     assert "there is no chapter 9 yet (planned: pull)" in answer.stderr
 
 
+@pytest.mark.parametrize("verb", ["start", "check", "predict", "figure"])
+def test_chapter_0_is_there_and_has_nothing_to_grade(tmp_path: Path, verb: str) -> None:
+    answer = learn(tmp_path, verb, "0")
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("chapter 0 has nothing to write or to grade: read its page, ")
+    assert Path(answer.stderr.split()[-1]).is_file()
+
+
 def test_check_fails_then_passes_and_the_list_knows(tmp_path: Path) -> None:
     learn(tmp_path, "start", "1")
     answer = learn(tmp_path, "check", "1")
@@ -65,8 +73,50 @@ def test_check_fails_then_passes_and_the_list_knows(tmp_path: Path) -> None:
     solve(tmp_path, 1)
     answer = learn(tmp_path, "check")
     assert answer.returncode == 0, answer.stdout
-    assert "11 of 11 checks hold" in answer.stdout
-    assert "passed" in learn(tmp_path, "list").stdout
+    assert "12 of 12 checks hold" in answer.stdout
+    assert " passed\n" in learn(tmp_path, "list").stdout
+
+
+def test_what_has_passed_once_stays_visible(tmp_path: Path) -> None:
+    path = solve(tmp_path, 2)
+    assert learn(tmp_path, "check", "--only", "2").returncode == 0
+    path.write_text("def f(:\n")
+    assert learn(tmp_path, "check", "--only", "2").returncode == 1
+    assert "passed, now failing" in learn(tmp_path, "list").stdout
+    solve(tmp_path, 2)
+    assert learn(tmp_path, "check", "--only", "2").returncode == 0
+    assert " passed\n" in learn(tmp_path, "list").stdout
+
+
+@pytest.mark.parametrize("text", ["x = 1\ndef f(:\n    pass\n", "x = 1\ny = '\n"])
+def test_what_is_not_python_is_said_once_with_its_line(tmp_path: Path, text: str) -> None:
+    path = solve(tmp_path, 1)
+    path.write_text(text)
+    code = text.splitlines()[1]
+    answer = learn(tmp_path, "check", "1")
+    assert answer.stdout.count("FAIL") == 1
+    assert f"line 2 of {path}: {code}" in " ".join(answer.stdout.split())
+    assert "0 of 12 checks hold" in answer.stdout
+    answer = learn(tmp_path, "run", "--with", "1", "--", "true")
+    assert answer.returncode == 1
+    assert len(answer.stderr.splitlines()) == 1
+    assert f"line 2 of {path}: {code}" in answer.stderr
+
+
+def test_a_function_that_is_not_written_is_named_whoever_calls_it(tmp_path: Path) -> None:
+    path = solve(tmp_path, 1)
+    path.write_text(path.read_text() + "\n\ndef connect(descriptors):\n    raise NotImplementedError\n")
+    said = learn(tmp_path, "check", "1").stdout
+    assert "execute is not written yet" not in said
+    assert said.count("connect is not written yet") >= 6
+
+
+def test_a_program_without_its_descriptors_leads_to_the_function_that_connects(tmp_path: Path) -> None:
+    path = solve(tmp_path, 1)
+    path.write_text(path.read_text() + "\n\ndef connect(descriptors):\n    pass\n")
+    line = path.read_text().splitlines().index("def connect(descriptors):") + 1
+    words = " ".join(learn(tmp_path, "check", "1").stdout.split())
+    assert words.count("it has ended") == words.count(f"are they inheritable? connect at line {line} of") > 0
 
 
 def test_check_is_cumulative_and_only_is_not(tmp_path: Path) -> None:
@@ -101,13 +151,24 @@ def test_what_was_not_started_cannot_be_graded(tmp_path: Path) -> None:
 
 def test_hints_come_one_at_a_time_for_the_first_unwritten_function(tmp_path: Path) -> None:
     learn(tmp_path, "start", "3")
-    for level in (1, 2, 3, 3):
+    for level in (1, 2, 3):
         answer = learn(tmp_path, "hint", "3")
-        assert answer.stdout.count("hint ") == level
-        assert answer.stdout.startswith("Step 1")
+        assert [line for line in answer.stdout.splitlines() if line.startswith("Step")] == [
+            line for line in answer.stdout.splitlines() if line.startswith(f"Step 1, hint {level} of 3:")
+        ]
+    assert learn(tmp_path, "hint", "3").stdout.count("Step 1, hint ") == 3, "there are no more: all again"
     text = (tmp_path / "03-mounts.py").read_text()
     (tmp_path / "03-mounts.py").write_text(text.replace("raise NotImplementedError", "pass", 1))
     assert learn(tmp_path, "hint", "3").stdout.startswith("Step 2, hint 1")
+
+
+def test_a_functions_hints_are_asked_for_by_its_name(tmp_path: Path) -> None:
+    answer = learn(tmp_path, "hint", "3", "pivot")
+    assert answer.stdout.startswith("Step 3, hint 1 of 3: pivot:")
+    assert "minidock learn hint 3 isolate_mounts" in answer.stdout, "how to ask for another one is said"
+    answer = learn(tmp_path, "hint", "3", "chroot")
+    assert answer.returncode == 1
+    assert "its steps are 1 or isolate_mounts, 2 or attach_root, 3 or pivot" in answer.stderr
 
 
 def test_diff_shows_the_engines_own(tmp_path: Path) -> None:
@@ -141,6 +202,18 @@ def test_predictions_are_scored(tmp_path: Path) -> None:
     record = json.loads((tmp_path / "progress.json").read_text())
     assert record["1"]["predicted"] == "1/3"
     assert learn(tmp_path, "predict", "1", given="").returncode == 1
+
+
+def test_break_shows_the_functions_and_takes_only_bugs_that_there_are(tmp_path: Path) -> None:
+    answer = learn(tmp_path, "break", "2", "2", given="a\nx\na\n")
+    assert answer.returncode == 0, answer.stderr
+    shown = answer.stdout.partition("These are the symptoms")[0]
+    assert "def split_name(name: str)" in shown
+    assert "def escape()" in shown
+    assert "answer with a letter from a to d" in answer.stdout
+    answer = learn(tmp_path, "break", "2", "nonsense")
+    assert answer.returncode == 1
+    assert "chapter 2 has no bug nonsense: choose one from 1 to " in answer.stderr
 
 
 def test_break_shows_symptoms_and_scores_line_and_reason(tmp_path: Path) -> None:
@@ -216,11 +289,42 @@ def test_two_chapters_run_together(tmp_path: Path, docker_clients: list[str]) ->
     assert "your minidock.runtime.root:pivot ran 1" in answer.stderr
 
 
-def test_a_file_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
-    solve(tmp_path, 1).write_text("import no_such_module_anywhere\n")
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "import no_such_module_anywhere\n",
+            "ModuleNotFoundError: No module named 'no_such_module_anywhere'",
+        ),
+        ("1 / 0\n", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_file_that_cannot_be_loaded_says_why_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    path = solve(tmp_path, 1)
+    path.write_text(f"import os\n{text}{path.read_text()}")
     answer = learn(tmp_path, "run", "--with", "1", "--", "true")
     assert answer.returncode == 1
-    assert "no_such_module_anywhere" in answer.stderr
+    assert f"your file cannot be loaded: line 2 of {path}: {said}" in answer.stderr.splitlines()[-1]
+    assert "Traceback" not in answer.stderr
+
+
+def test_what_a_function_raises_in_the_engine_is_told_with_its_line(
+    tmp_path: Path, docker_clients: list[str]
+) -> None:
+    path = solve(tmp_path, 1)
+    assert learn(tmp_path, "check", "1").returncode == 0
+    run = ["run", "--with", "1", "--", docker_clients[0], "run", "--rm", "hostbox", "true"]
+    assert "has not passed" not in learn(tmp_path, *run).stderr
+    path.write_text(path.read_text().replace("os.dup2(", "os.dupp("))
+    answer = learn(tmp_path, *run)
+    assert answer.returncode != 0
+    assert "has not passed its checks as it is now" in answer.stderr
+    number, line = next(
+        (number, line) for number, line in enumerate(path.read_text().splitlines(), 1) if "os.dupp(" in line
+    )
+    said = "AttributeError: module 'os' has no attribute 'dupp'"
+    where = f"line {number} of {path}: {line.strip()}"
+    assert f"minidock.runtime.program:connect raised {said} ({where})" in answer.stderr
 
 
 def test_what_is_not_written_yet_is_said_in_one_sentence(tmp_path: Path) -> None:
