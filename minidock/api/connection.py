@@ -24,6 +24,7 @@ from minidock.errors import InvalidParameter
 
 HEADER_TIMEOUT = 30.0
 IDLE_TIMEOUT = 300.0
+LONGEST_WAIT = 86400.0
 SEND_TIMEOUT = 300
 HEAD_PATIENCE, HEAD_PAUSE = 0.25, 0.0001
 HEADER_LIMIT = 64 * 1024
@@ -157,19 +158,19 @@ class Connection:
         return self.client.detach(), early
 
     def watch(self, descriptors: Iterable[int], timeout: float | None = None) -> set[int]:
-        """Wait until some of `descriptors` are readable and return those; empty after `timeout` seconds.
+        """Wait until some of `descriptors` are readable and return those; empty after `timeout` seconds,
+        or sooner: poll(2) counts milliseconds in 31 bits.
 
         ConnectionAbortedError when the client leaves or the server stops. A client that closed its sending
         half counts as gone, as in Docker: nobody half-closes a plain request.
         """
+        milliseconds = None if timeout is None else min(max(0, timeout), LONGEST_WAIT) * 1000
         poll = select.poll()
         poll.register(self.client, select.POLLRDHUP)
         poll.register(self._stop_descriptor, select.POLLIN)
         for descriptor in descriptors:
             poll.register(descriptor, select.POLLIN)
-        ready = {
-            descriptor for descriptor, _ in poll.poll(None if timeout is None else max(0, timeout) * 1000)
-        }
+        ready = {descriptor for descriptor, _ in poll.poll(milliseconds)}
         if self.client.fileno() in ready:
             raise ConnectionAbortedError("the client left")
         if self._stop_descriptor in ready:

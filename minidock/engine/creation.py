@@ -40,11 +40,14 @@ from minidock.engine.model import (
     RestartPolicy,
 )
 from minidock.engine.views import Created
-from minidock.errors import InvalidParameter
+from minidock.errors import InvalidParameter, NotFound
+from minidock.formats.image import host_platform
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
     from minidock.storage.images import Image
+
+SAME_ARCHITECTURE = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
 
 
 def create(
@@ -59,16 +62,19 @@ def create(
     """Create a container. `warnings` (fields that the API did not know) are answered and kept with the
     engine's own.
 
-    NotFound for a missing image only; Conflict for a name in use; InvalidParameter, Unsupported.
+    NotFound for a missing image only, or one that is for another machine than `platform`; Conflict for a
+    name in use; InvalidParameter, Unsupported.
     """
     if not config.image:
         raise InvalidParameter("invalid reference format")
     found = validation.check(config, host_config, networking, engine.host)
     links.check(engine, host_config.links or ())
     image = images.resolve(engine, config.image)
+    if platform:
+        _check_platform(config.image, image, platform)
     identifier = ids.random_id()
     record = _record(engine, identifier, image, config, host_config, networking)
-    record.warnings = [*warnings, *found, *_image_warnings(image, platform)]
+    record.warnings = [*warnings, *found]
     with ExitStack() as undo:
         if name:
             name = names.check(name)
@@ -177,12 +183,16 @@ def _networking(config: ContainerConfig, host: HostConfig, given: NetworkingConf
     return NetworkingConfig(endpoints_config={mode: first, **asked})
 
 
-def _image_warnings(image: Image, platform: str) -> list[str]:
-    found = []
-    wanted = platform.split("/")
-    if platform and (wanted[0] != image.os or (len(wanted) > 1 and wanted[1] != image.architecture)):
-        found.append(
-            f"The requested image's platform ({image.os}/{image.architecture}) does not match "
-            f"the specified platform ({platform})"
+def _check_platform(reference: str, image: Image, text: str) -> None:
+    """Raise NotFound for an image of another machine than asked for (`linux/arm64`, `arm64`, `linux`)."""
+    host = host_platform()
+    system, _, more = text.partition("/")
+    architecture = more.partition("/")[0]
+    if not more and system != host.os:
+        system, architecture = host.os, system
+    architecture = SAME_ARCHITECTURE.get(architecture, architecture) or host.architecture
+    if (system, architecture) != (image.os, image.architecture):
+        raise NotFound(
+            f"image with reference {reference} was found but does not match the specified platform: "
+            f"wanted {system}/{architecture}, actual: {image.os}/{image.architecture}"
         )
-    return found

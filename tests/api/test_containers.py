@@ -23,6 +23,20 @@ def test_a_missing_image_is_the_only_404_of_create(containers: Client) -> None:
     assert answer.message == "No such image: no-such-image-here:latest"
 
 
+@pytest.mark.usefixtures("only_minidock")  # the words are those of version 28
+@pytest.mark.parametrize("wanted", ["linux/s390x", "s390x", "linux/s390x/v1", "windows/amd64"])
+def test_an_image_for_another_machine_is_not_there(containers: Client, wanted: str) -> None:
+    body = {"Image": IMAGE, "Cmd": ["true"]}
+    answer = containers.post(f"/containers/create?platform={wanted}", body)
+    assert answer.status == 404
+    assert (
+        f"image with reference {IMAGE} was found but does not match the specified platform" in answer.message
+    )
+    actual = answer.message.rpartition(" ")[2]
+    for same in (actual, "linux", actual.partition("/")[2], f"{actual}/v1", ""):
+        assert containers.post(f"/containers/create?platform={same}", body).status == 201
+
+
 @pytest.mark.parametrize(
     "body",
     [

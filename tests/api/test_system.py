@@ -130,9 +130,11 @@ def test_events_are_filtered(containers: Client) -> None:
     assert containers.get(f'/events?{window}&filters={{"type":["network"],"label":["colour"]}}').lines == []
 
 
-def test_events_arrive_while_they_happen(containers: Client) -> None:
+@pytest.mark.parametrize("until", ["", "until=9999999999&"])
+def test_events_arrive_while_they_happen(containers: Client, until: str) -> None:
     label = secrets.token_hex(8)
-    with contextlib.closing(containers.begin("GET", f'/events?filters={{"label":["{label}"]}}')) as response:
+    target = f'/events?{until}filters={{"label":["{label}"]}}'
+    with contextlib.closing(containers.begin("GET", target)) as response:
         assert response.status == 200
         creating = threading.Thread(target=containers.create, args=("true",), kwargs={"Labels": {label: ""}})
         creating.start()
