@@ -165,11 +165,18 @@ def resize(engine: Engine, reference: str, rows: int, columns: int) -> None:
 
 
 def _signal_and_thaw(engine: Engine, container: Container, number: int) -> None:
-    """Send a signal that is to end the program; a frozen one cannot take it, so it is let go on."""
+    """Send a signal that is to end the program; a frozen one cannot take it, so it is let go on.
+
+    Whoever has frozen it: below cgroup v1 not even SIGKILL ends what the freezer holds.
+    """
     _signal(engine, container, number)
     if container.status == "paused":
         with contextlib.suppress(Conflict, NotFound):
             unpause(engine, container.id)
+    with contextlib.suppress(OSError):
+        cgroup = engine.cgroup(container)
+        if cgroup.is_frozen():
+            cgroup.thaw()
 
 
 def _signal(engine: Engine, container: Container, number: int) -> None:

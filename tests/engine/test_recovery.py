@@ -1,5 +1,6 @@
 """A daemon that ends, in whatever way, and the one that comes after it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from minidock.engine import containers, inspection, lifecycle
@@ -190,6 +192,38 @@ def test_a_shim_lost_between_two_daemons_means_137(fresh_bench: Bench) -> None:
     state = inspection.inspect(bench.engine, identifier).state
     assert (state.status, state.exit_code, state.error) == ("exited", 137, "shim lost")
     wait_until_gone(pid)
+
+
+@pytest.mark.parametrize("between_daemons", [False, True])
+def test_a_pid_that_another_process_has_now_is_not_the_containers(
+    fresh_bench: Bench, between_daemons: bool
+) -> None:
+    """The number is the same, the start time is not: nothing that is meant for the container may reach it."""
+    bench = fresh_bench
+    identifier = bench.start("sleep", "1000")
+    container = containers.find(bench.engine, identifier)
+    assert container.shim is not None
+    pid, shim_pid = container.state.pid, container.shim.shim_pid
+    with subprocess.Popen(["sleep", "1000"]) as other:
+        try:
+            if between_daemons:
+                bench.engine.close()
+                os.kill(shim_pid, signal.SIGKILL)
+                path = Path(bench.configuration.paths.data_root, "containers", identifier, "state.json")
+                document = json.loads(path.read_bytes())
+                assert document["pid"] == pid
+                path.write_text(json.dumps({**document, "pid": other.pid}))
+                bench.engine = Engine.open(bench.configuration)
+                assert inspection.inspect(bench.engine, identifier).state.status == "exited"
+                wait_until_gone(pid)
+            else:
+                container.state = msgspec.structs.replace(container.state, pid=other.pid)
+                lifecycle.kill(bench.engine, identifier, "TERM")
+                container.state = msgspec.structs.replace(container.state, pid=pid)
+            lifecycle.remove(bench.engine, identifier, force=True)
+            assert other.poll() is None
+        finally:
+            other.kill()
 
 
 def test_unfinished_directories_are_swept(fresh_bench: Bench) -> None:

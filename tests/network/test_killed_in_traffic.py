@@ -6,6 +6,7 @@ veth, whose host end would stay.
 """
 
 import contextlib
+import os
 import socket
 import sys
 import threading
@@ -91,6 +92,24 @@ def test_data_that_nobody_takes_does_not_keep_the_link(engine: Engine) -> None:
             peer.recv(1)
             assert engine.client.delete(f"/containers/{one}?force=1").status == 204
             gone(engine, before)
+
+
+def test_a_namespace_that_somebody_holds_keeps_neither_the_link_nor_the_address(engine: Engine) -> None:
+    """As when the kernel itself does not let go ("waiting for lo to become free")."""
+    before = links(engine)
+    one = engine.run("sleep", "1000", name="held")
+    found = engine.client.inspect(one)
+    held = os.open(f"/proc/{found['State']['Pid']}/ns/net", os.O_RDONLY)
+    try:
+        assert engine.client.delete(f"/containers/{one}?force=1").status == 204
+        gone(engine, before)
+        other = engine.run("sleep", "1000", name="held")
+        address = engine.client.inspect(other)["NetworkSettings"]["IPAddress"]
+        assert address
+        assert engine.client.delete(f"/containers/{other}?force=1").status == 204
+        gone(engine, before)
+    finally:
+        os.close(held)
 
 
 @pytest.mark.soak(500)
