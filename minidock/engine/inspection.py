@@ -6,7 +6,6 @@ Plain reading: no lock is taken, since records and states are replaced whole.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,6 +22,7 @@ from minidock.engine.views import (
     NetworkSettings,
     State,
 )
+from minidock.storage import trees
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
@@ -104,7 +104,7 @@ def mount_points(container: Container) -> list[MountPoint]:
 
 def sizes(engine: Engine, container: Container) -> tuple[int, int]:
     """Return the bytes of the read-write layer, and of the whole tree."""
-    own = sum(_file_sizes(os.path.join(container.directory, "rw", "diff")))
+    own = trees.tree_size(os.path.join(container.directory, "rw", "diff"))
     return own, own + sum(engine.layers.layer(chain_id).size for chain_id in container.record.layers)
 
 
@@ -141,18 +141,3 @@ def _overlay(engine: Engine, container: Container) -> dict[str, str]:
         "UpperDir": os.path.join(read_write, "diff"),
         "WorkDir": os.path.join(read_write, "work"),
     }
-
-
-def _file_sizes(directory: str) -> Iterator[int]:
-    """Yield the size of each file below `directory` once, however many names it has."""
-    seen = set()
-    for parent, _, names, parent_fd in os.fwalk(directory):
-        for name in names:
-            try:
-                facts = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            if (facts.st_dev, facts.st_ino) not in seen:
-                seen.add((facts.st_dev, facts.st_ino))
-                yield facts.st_size
-        del parent

@@ -8,7 +8,6 @@ create`.
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from minidock.engine import mounts, times
 from minidock.engine.events import has_label
 from minidock.engine.views import VolumeList, VolumesPruned, VolumeUsage, VolumeView
 from minidock.errors import Conflict, InvalidParameter, NotFound
+from minidock.storage import trees
 from minidock.storage.volumes import ANONYMOUS_LABEL, Volume, check_name
 
 if TYPE_CHECKING:
@@ -148,18 +148,7 @@ def size(engine: Engine, volume: Volume) -> int:
     """Return the bytes of the volume's files; 0 for one whose content is another file system."""
     if volume.needs_mount:
         return 0
-    total = 0
-    seen = set()
-    for _, _, names, directory in os.fwalk(engine.volumes.data(volume.name)):
-        for name in names:
-            try:
-                status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            if (status.st_dev, status.st_ino) not in seen:
-                seen.add((status.st_dev, status.st_ino))
-                total += status.st_size
-    return total
+    return trees.tree_size(engine.volumes.data(volume.name))
 
 
 def _publish(engine: Engine, name: str, action: str) -> None:

@@ -1,15 +1,19 @@
-"""Remove directory trees whose content strangers chose: no recursion, few descriptors, no link followed.
+"""Remove and measure directory trees whose content strangers chose: no recursion, no link followed, a bounded
+number of names in memory.
 
-shutil.rmtree recurses, and an archive can nest directories deeper than Python's stack or a process's
-descriptors allow. unlinkat(2), openat(2) with O_NOFOLLOW.
+shutil.rmtree and os.fwalk recurse, and an archive can nest directories deeper than Python's stack or a
+process's descriptors allow. unlinkat(2), openat(2) with O_NOFOLLOW.
 """
 
 import os
 import secrets
 import stat
+from collections import Counter
+from contextlib import suppress
 from itertools import islice
 
 DEPTH_MAX = 64
+MEASURED_DEPTH_MAX = 1000  # each level costs a descriptor and the kernel's buffer of names
 NAMES_AT_ONCE = 512  # on every level: DEPTH_MAX directories of a million long names would fill our memory
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -30,6 +34,45 @@ def remove_tree(name: str, dir_fd: int | None = None) -> None:
     finally:
         os.close(top)
     os.rmdir(name, dir_fd=dir_fd)
+
+
+def tree_size(path: str) -> int:
+    """Return the bytes of the files below a directory, as deep as MEASURED_DEPTH_MAX.
+
+    A file with n names counts an n-th at each of them, so once in all, and nothing has to be remembered.
+    """
+    sizes: Counter[int] = Counter()  # by the number of names
+    stack = [_Level(os.open(path, _OPEN_DIRECTORY))]
+    try:
+        while stack:
+            here = stack[-1]
+            entry = next(here.entries, None)
+            if entry is None:
+                stack.pop().close()
+                continue
+            with suppress(FileNotFoundError, NotADirectoryError):  # somebody may be changing it meanwhile
+                status = os.stat(entry.name, dir_fd=here.descriptor, follow_symlinks=False)
+                if not stat.S_ISDIR(status.st_mode):
+                    sizes[status.st_nlink] += status.st_size
+                elif len(stack) < MEASURED_DEPTH_MAX:
+                    stack.append(_Level(os.open(entry.name, _OPEN_DIRECTORY, dir_fd=here.descriptor)))
+    finally:
+        for level in stack:
+            level.close()
+    return sum(size // max(1, names) for names, size in sizes.items())
+
+
+class _Level:
+    """One open directory on the way down, and what is left to read of it; `descriptor` is now ours."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.entries = os.scandir(descriptor)
+
+    def close(self) -> None:
+        """Close the directory."""
+        self.entries.close()
+        os.close(self.descriptor)
 
 
 def _empty_directory(directory: int, top: int, depth: int) -> bool:
