@@ -72,14 +72,16 @@ def chapters() -> str:
 
 
 def overview_2014() -> str:
-    """Return one line for each of the 32 commands of 2014."""
+    """Return which of the 32 commands of 2014 work, with links to them."""
     commands = commands_2014.load()
     ready = sum(command.is_served for command in commands)
-    rows = [f"{ready} of {len(commands)} are in this version.", "", "| command | state |", "|---|---|"]
-    for command in commands:
-        state = "works" if command.is_served else "not yet"
-        rows.append(f"| [{command.name}](#en-2014-{command.name}) | {state} |")
-    return "\n".join(rows)
+    links = {command.name: f"[{command.name}](#en-2014-{command.name})" for command in commands}
+    works, later = (
+        ", ".join(links[command.name] for command in commands if command.is_served is served_now)
+        for served_now in (True, False)
+    )
+    waiting = f"\n\nNot yet: {later}." if later else ""
+    return f"{ready} of {len(commands)} work in this version: {works}.{waiting}"
 
 
 def core_path_figures() -> str:

@@ -1,1 +1,1 @@
-"""Narration: the trace records of a start, told as a story a reader can follow."""
+"""Narration and pictures: the trace of a start told as a story, and a container that runs, drawn."""
