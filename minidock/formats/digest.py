@@ -10,9 +10,12 @@ descriptor.md ("Digests") and config.md ("Layer ChainID").
 import hashlib
 import re
 from collections.abc import Iterable
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from minidock.errors import InvalidParameter, Unsupported
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 Digest: TypeAlias = str
 DiffID: TypeAlias = str
@@ -77,3 +80,24 @@ def chain_ids(diff_ids: Iterable[DiffID]) -> tuple[ChainID, ...]:
 def chain_id(parent: ChainID, diff_id: DiffID) -> ChainID:
     """Return the ChainID of layer `diff_id` above `parent` ("" for none)."""
     return digest_of(f"{parent} {diff_id}".encode()) if parent else diff_id
+
+
+class HashingReader:
+    """Passes a stream through and knows, at any moment, the digest and the size of what has been read."""
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        self._hash: _Hash = hashlib.sha256()
+        self.size = 0
+
+    def read(self, size: int, /) -> bytes:
+        """Read at most `size` bytes; b"" at the end."""
+        data = self._source.read(size)
+        self._hash.update(data)
+        self.size += len(data)
+        return data
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the bytes read so far."""
+        return f"{ALGORITHM}:{self._hash.hexdigest()}"

@@ -57,7 +57,9 @@ def commit(store: ImageStore, parent_id: str, layer: Readable, step: Step) -> Im
             file = staging.enter_context(store.blobs.open(blob.digest))
             below = [store.layers.diff_directory(each) for each in reversed(parent.chain_ids)]
             top = parent.chain_ids[-1] if parent.chain_ids else ""
-            staged = staging.enter_context(store.layers.stage(file, blob.digest, top, below))
+            staged = staging.enter_context(
+                store.layers.stage(file, blob.digest, top, below, is_verified=True)
+            )
             store.layers.sync()
             store.layers.commit([staged], pin)
             layers.append(Descriptor(OCI_LAYER, blob.digest, blob.size))

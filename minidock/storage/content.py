@@ -10,9 +10,8 @@ import tempfile
 from typing import BinaryIO, NamedTuple
 
 from minidock.errors import Damaged, DigestMismatch, InvalidParameter, MinidockError, NotFound
-from minidock.formats.digest import Digest, Readable, digest_of, encoded, is_digest
+from minidock.formats.digest import Digest, HashingReader, Readable, digest_of, encoded, is_digest
 from minidock.formats.image import DOCUMENT_SIZE_MAX
-from minidock.storage.hashing import HashingReader
 from minidock.storage.limits import SpaceGuard
 from minidock.storage.pins import Pin, Pins
 from minidock.storage.writeback import sync_file_system

@@ -20,10 +20,9 @@ from dataclasses import asdict, dataclass
 
 from minidock.atomic import sync_directory, to_json, write_state
 from minidock.errors import DigestMismatch, MinidockError, NotFound
-from minidock.formats.digest import ChainID, DiffID, Readable, chain_id, encoded, is_digest
+from minidock.formats.digest import ChainID, DiffID, HashingReader, Readable, chain_id, encoded, is_digest
 from minidock.paths import Paths
 from minidock.storage.archive import extract
-from minidock.storage.hashing import HashingReader
 from minidock.storage.lowers import LowerLayers
 from minidock.storage.overlay import Stack, mount_overlay
 from minidock.storage.pins import Pin, Pins
@@ -129,16 +128,24 @@ class LayerStore:
 
     @contextmanager
     def stage(
-        self, stream: Readable, diff_id: DiffID | None, parent: ChainID, lowers: Sequence[str]
+        self,
+        stream: Readable,
+        diff_id: DiffID | None,
+        parent: ChainID,
+        lowers: Sequence[str],
+        is_verified: bool = False,
     ) -> Iterator[Staged]:
         """Unpack a layer above the trees `lowers` (topmost first) into a temporary directory, removed if
-        nobody commits it."""
+        nobody commits it.
+
+        Raises DigestMismatch if the tar is not `diff_id`; `is_verified`: the caller has just hashed it.
+        """
         temporary = os.path.join(self.root, TEMPORARY_PREFIX + secrets.token_hex(8))
         tree = os.path.join(temporary, TREE)
         os.mkdir(temporary, 0o700)
         try:
             os.mkdir(tree, 0o755)
-            layer = self._fill(tree, stream, diff_id, parent, lowers)
+            layer = self._fill(tree, stream, diff_id, parent, lowers, is_verified)
             write_state(os.path.join(temporary, RECORD), to_json(asdict(layer)))
             yield Staged(layer, temporary)
         finally:
@@ -229,7 +236,13 @@ class LayerStore:
         return trash
 
     def _fill(
-        self, tree: str, stream: Readable, diff_id: DiffID | None, parent: ChainID, lowers: Sequence[str]
+        self,
+        tree: str,
+        stream: Readable,
+        diff_id: DiffID | None,
+        parent: ChainID,
+        lowers: Sequence[str],
+        is_verified: bool,
     ) -> Layer:
         reader = HashingReader(stream)
         with ExitStack() as opened:
@@ -237,10 +250,11 @@ class LayerStore:
             for path in (tree, *lowers):
                 fds.append(os.open(path, _DIRECTORY))
                 opened.callback(os.close, fds[-1])
-            unpacked = extract(reader, fds[0], LowerLayers(fds[1:]))
-        if diff_id is not None and reader.digest != diff_id:
-            raise DigestMismatch(f"layer has DiffID {reader.digest}, but the image config says {diff_id}")
-        return Layer(chain_id(parent, reader.digest), reader.digest, parent, unpacked.size, unpacked.entries)
+            unpacked = extract(stream if is_verified else reader, fds[0], LowerLayers(fds[1:]))
+        found = diff_id if is_verified and diff_id is not None else reader.digest
+        if diff_id is not None and found != diff_id:
+            raise DigestMismatch(f"layer has DiffID {found}, but the image config says {diff_id}")
+        return Layer(chain_id(parent, found), found, parent, unpacked.size, unpacked.entries)
 
     def _link(self, chain_id: ChainID) -> None:
         target = os.path.join("..", encoded(chain_id), TREE)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from minidock.errors import InvalidParameter
-from minidock.formats.digest import DiffID, Digest
+from minidock.formats.digest import DiffID, Digest, HashingReader
 from minidock.formats.image import (
     OCI_CONFIG,
     OCI_LAYER,
@@ -29,7 +29,6 @@ from minidock.formats.image import (
 from minidock.formats.reference import parse_reference
 from minidock.storage.compression import GZIP, MAGIC_LENGTH, PLAIN, ZSTD, decompressed, detect
 from minidock.storage.content import Blob, BlobStore
-from minidock.storage.hashing import HashingReader
 from minidock.storage.images import NewImage
 from minidock.storage.pins import Pin
 from minidock.storage.unpacking import LAYERS_MAX

@@ -91,7 +91,7 @@ def make_image(
             layer = store.blobs.ingest(decompressed(stream)[0], pin)
             with (
                 store.blobs.open(layer.digest) as file,
-                store.layers.stage(file, layer.digest, "", []) as staged,
+                store.layers.stage(file, layer.digest, "", [], is_verified=True) as staged,
             ):
                 manifest = _describe(store, pin, layer, staged, origin, config)
                 store.layers.sync()

@@ -14,7 +14,7 @@ from minidock.errors import InvalidParameter
 from minidock.formats.digest import ChainID, Readable, chain_id, chain_ids
 from minidock.formats.image import ImageConfig, Manifest
 from minidock.ids import short
-from minidock.storage.compression import decompressed
+from minidock.storage.compression import PLAIN, decompressed
 from minidock.storage.content import BlobStore
 from minidock.storage.layers import TREE, LayerStore, Staged
 from minidock.storage.pins import Pin
@@ -57,7 +57,10 @@ def unpack_image(
             else:
                 with blobs.open(descriptor.digest) as file:
                     source = Reporting(file, progress, short(diff_id), descriptor.size)
-                    stage = layers.stage(decompressed(source)[0], diff_id, parent, lowers)
+                    tar, compression = decompressed(source)
+                    # A plain blob that came just now was hashed as it came: that was its DiffID.
+                    is_verified = compression == PLAIN and diff_id == descriptor.digest in pin.brought
+                    stage = layers.stage(tar, diff_id, parent, lowers, is_verified)
                     staged.append(temporary.enter_context(stage))
                 lowers.insert(0, os.path.join(staged[-1].directory, TREE))
             parent = identifier

@@ -1,6 +1,7 @@
 """Digests, and the ChainID of the specification."""
 
 import hashlib
+import io
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from minidock.errors import InvalidParameter, Unsupported
 from minidock.formats.digest import (
+    HashingReader,
     chain_id,
     chain_ids,
     digest_of,
@@ -56,3 +58,13 @@ def test_a_chain_id_covers_everything_below() -> None:
     assert second == "sha256:" + hashlib.sha256(f"{first} {layers[1]}".encode()).hexdigest()
     assert third == chain_id(second, layers[2])
     assert chain_ids([layers[1], layers[0], layers[2]])[2] != third
+
+
+@given(st.lists(st.binary(min_size=1)))
+def test_a_hashing_reader_passes_bytes_through_and_knows_them(pieces: list[bytes]) -> None:
+    data = b"".join(pieces)
+    reader = HashingReader(io.BytesIO(data))
+    seen = b""
+    while piece := reader.read(3):
+        seen += piece
+    assert (seen, reader.digest, reader.size) == (data, digest_of(data), len(data))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from minidock.errors import InvalidParameter, MinidockError, NotFound
+from minidock.errors import DigestMismatch, InvalidParameter, MinidockError, NotFound
 from minidock.formats.digest import digest_of
 from minidock.formats.image import (
     OCI_CONFIG,
@@ -23,9 +23,11 @@ from minidock.formats.image import (
     host_platform,
 )
 from minidock.paths import Paths
+from minidock.storage import layers
 from minidock.storage.images import Image, ImageStore
 from minidock.storage.load import import_root, load
 from minidock.storage.save import save
+from minidock.storage.trees import remove_tree
 
 Make = Callable[..., tuple[tarfile.TarInfo, bytes]]
 Tar = Callable[..., bytes]
@@ -474,3 +476,53 @@ def test_one_broken_image_keeps_its_whole_archive_out(
         load(store, Pipe(pack(docker)))
     assert store.images() == []
     assert [layer.chain_id for layer in store.layers.layers()] == list(kept.chain_ids)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_plain_layer_that_has_just_come_is_hashed_once(
+    store: ImageStore,
+    docker: Members,
+    layer: bytes,
+    pack: Callable[[Members], bytes],
+    compress: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[int] = []
+    real = layers.HashingReader
+
+    class Counted(real):  # type: ignore[valid-type,misc]
+        def read(self, size: int, /) -> bytes:
+            read.append(size)
+            return bytes(super().read(size))
+
+    monkeypatch.setattr(layers, "HashingReader", Counted)
+    docker["abc/layer.tar"] = gzip.compress(layer) if compress else layer
+    load(store, io.BytesIO(pack(docker)))
+    assert bool(read) == compress
+
+
+def test_a_compressed_layer_whose_own_digest_is_called_its_diff_id_is_refused(
+    store: ImageStore, docker: Members, layer: bytes, pack: Callable[[Members], bytes], paths: Paths
+) -> None:
+    packed = gzip.compress(layer)
+    config = config_of(packed)
+    docker["abc/layer.tar"] = packed
+    change_docker(docker, Config="lying.json")
+    docker["lying.json"] = config
+    with pytest.raises(DigestMismatch, match="DiffID"):
+        load(store, io.BytesIO(pack(docker)))
+    assert_empty(store, paths)
+
+
+def test_a_blob_that_was_here_before_is_hashed_before_it_is_unpacked(
+    store: ImageStore, docker: Members, layer: bytes, pack: Callable[[Members], bytes], paths: Paths
+) -> None:
+    (name,) = load(store, io.BytesIO(pack(docker)))[:1]
+    image = store.resolve(name)
+    remove_tree(os.path.join(paths.layers, image.chain_ids[0].removeprefix("sha256:")))
+    with open(store.blobs.path(digest_of(layer)), "r+b") as file:
+        file.seek(layer.index(b"#!"))
+        file.write(b"!!")
+    again = ImageStore(paths)
+    assert again.images() == []
+    assert any("DiffID" in problem for problem in again.problems)
