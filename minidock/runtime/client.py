@@ -279,6 +279,9 @@ def start_failed(report: Message, verb: str) -> StartFailed:
     if report["step"] == "change directory":
         path, _, reason = message.partition(": ")
         message = f'chdir to cwd ("{path}") set in config.json failed: {reason}'
+    if report["step"] == "make the working directory" and message.endswith(": not a directory"):
+        path = message.rsplit(": ", 2)[1]
+        return StartFailed(f"Cannot mkdir: {path} is not a directory")
     if verb == "exec":
         return StartFailed(
             f"OCI runtime exec failed: exec failed: unable to start container process: {message}", code
