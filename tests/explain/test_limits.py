@@ -1,4 +1,4 @@
-"""The rows of a cgroup say the same in both versions; here version 2 is read from files that look like its."""
+"""The rows of a cgroup are the same in both versions; version 2 is read here from files made for the test."""
 
 from pathlib import Path
 
