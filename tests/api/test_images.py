@@ -7,10 +7,12 @@ import io
 import json
 import tarfile
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -291,6 +293,47 @@ def test_tag_and_untag(client: Client, image: str, repository: str) -> None:
     assert removed.json == [{"Untagged": f"{repository}:one"}]
     assert client.get(f"/images/{repository}:two/json").status == 200
     assert client.get(f"/images/{repository}:one/json").status == 404
+
+
+def test_each_verb_of_images_is_told_as_an_event(containers: Client, repository: str) -> None:
+    since = time.time()
+    name = f"{repository}:v1"
+    containers.post("/images/load", saved_tar(name, repository))
+    identifier = containers.get(f"/images/{name}/json").json["Id"]
+    assert containers.post(f"/images/{name}/tag?repo={repository}&tag=two").status == 201
+    assert containers.get(f"/images/{name}/get").status == 200
+    assert containers.delete(f"/images/{repository}:two").status == 200
+    box = containers.create("/word", Image=name)
+    made = containers.post(f"/commit?container={box}&repo={repository}&tag=made", {}).json["Id"]
+    assert containers.delete(f"/images/{made}").status == 200
+    assert containers.delete(f"/containers/{box}").status == 204
+    assert containers.delete(f"/images/{name}").status == 200
+    imported = f"/images/create?fromSrc=-&repo={repository}&tag=imported"
+    found = containers.post(imported, small_tar("imported")).lines[-1]["status"]
+    assert containers.delete(f"/images/{found}").status == 200
+    filters = quote(json.dumps({"type": ["image"]}))
+    answer = containers.get(f"/events?since={since:.6f}&until={time.time() + 0.1:.6f}&filters={filters}")
+    events = [(event["Action"], event["Actor"]["ID"], event["Actor"]["Attributes"]) for event in answer.lines]
+    own = [(action, image) for action, image, _ in events if image in (identifier, made, found)]
+    assert own == [
+        ("load", identifier),
+        ("tag", identifier),
+        ("save", identifier),
+        ("untag", identifier),
+        ("tag", made),
+        ("untag", made),
+        ("delete", made),
+        ("untag", identifier),
+        ("delete", identifier),
+        ("tag", found),
+        ("import", found),
+        ("untag", found),
+        ("delete", found),
+    ]
+    told = {action: attributes for action, image, attributes in events if image == identifier}
+    assert told["tag"] == {"name": f"{repository}:two", "word": repository}
+    assert told["save"] == told["load"] == {"name": identifier, "word": repository}
+    assert told["delete"]["name"] == identifier
 
 
 def last_tag_time(client: Client, name: str) -> str:
