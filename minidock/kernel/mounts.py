@@ -26,20 +26,20 @@ MS_DIRSYNC = 128
 MS_NOSYMFOLLOW = 256
 MS_NOATIME = 1024
 MS_NODIRATIME = 2048
-MS_BIND = 4096
+MS_BIND = 4096  # what is at the source is at the target too
 MS_MOVE = 8192
-MS_REC = 16384
+MS_REC = 16384  # not this mount alone, but all below it
 MS_SILENT = 1 << 15
 MS_UNBINDABLE = 1 << 17
-MS_PRIVATE = 1 << 18
-MS_SLAVE = 1 << 19
+MS_PRIVATE = 1 << 18  # neither hears of the mounts of its copies nor tells them of its own
+MS_SLAVE = 1 << 19  # hears of the mounts of its copies, and does not tell them of its own
 MS_SHARED = 1 << 20
 MS_RELATIME = 1 << 21
 MS_STRICTATIME = 1 << 24
 MS_LAZYTIME = 1 << 25
 
 MNT_FORCE = 1
-MNT_DETACH = 2
+MNT_DETACH = 2  # out of sight at once, with all below it, and freed with the last user
 MNT_EXPIRE = 4
 UMOUNT_NOFOLLOW = 8
 

@@ -20,7 +20,8 @@ from minidock.learn.subject import Body, Subject
 from minidock.learn.wrong import Wrong, expect
 
 PATIENCE = 4.0  # seconds that one function of a learner may take,
-MORE_PATIENCE = 30.0  # and when the machine is so busy that it could hardly run yet
+MORE_PATIENCE = 30.0  # and when the machine is so busy that it could hardly run yet,
+IMPATIENCE = 0.5  # and when it has kept this check waiting in vain before
 POLL = 0.008
 
 
@@ -36,6 +37,7 @@ class Bench:
         self._subjects: list[Subject] = []
         self._witness = _witness()
         self._before = self.eyes.view(self._witness)
+        self._waited_in_vain = False
 
     def token(self) -> str:
         """Return a word that nobody can have written down before."""
@@ -121,9 +123,12 @@ class Bench:
     def wait_until(self, holds: Callable[[], object], seconds: float = PATIENCE) -> bool:
         """Wait for something that another process is about to do; on a busy machine longer than `seconds`."""
         began = time.monotonic()
+        if self._waited_in_vain:
+            seconds = min(seconds, IMPATIENCE)
         while not holds():
             waited = time.monotonic() - began
             if waited > MORE_PATIENCE or (waited > seconds and not self.eyes.is_starved()):
+                self._waited_in_vain = True
                 return False
             time.sleep(POLL)
         return True

@@ -8,6 +8,7 @@ both files, and so handed over: the reader writes the steps, not the ctypes.
 import ast
 import importlib
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -152,24 +153,50 @@ def _parameters(function: Callable[..., Any]) -> str:
 
 
 def _constants(cuts: list[Cut]) -> Iterator[tuple[str, str]]:
-    """Yield the tables that the functions take from minidock's modules, and the constants in one entry."""
-    found, tables = set(), dict[str, str]()
+    """Yield the constants and tables that the functions take from minidock's modules or that their contracts
+    name, each with its value's comment where it is defined.
+    """
+    found = dict[str, str]()
     for one in cuts:
         scope: dict[str, Any] = {}
         exec("\n".join(one.imports), scope)
-        for node in ast.walk(ast.parse(one.text)):
-            name = ast.unparse(node) if isinstance(node, ast.Attribute | ast.Name) else ""
+        tree = ast.parse(one.text)
+        names = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute | ast.Name)]
+        for name in [*names, *_promised(tree, scope)]:
             if not name.rpartition(".")[2].isupper() or name.partition(".")[0] in _STANDARD:
                 continue
             value = _resolve(scope, name)
             if isinstance(value, int | str):
-                found.add(name)
+                found[name] = _comment(_home(one, scope, name), name.rpartition(".")[2]) or repr(value)
             elif isinstance(value, dict):
                 key, entry = next(iter(value.items()))
-                tables[name] = f"a table of {', '.join(value)}; {name}[{key!r}] is {entry!r}"
-    yield from sorted(tables.items())
-    if found:
-        yield "constants", ", ".join(sorted(found))
+                found[name] = f"a table of {', '.join(value)}; {name}[{key!r}] is {entry!r}"
+    yield from sorted(found.items())
+
+
+def _promised(tree: ast.Module, scope: dict[str, Any]) -> Iterator[str]:
+    """Yield the constants of the imported modules that the function's docstring speaks of."""
+    function = tree.body[0]
+    assert isinstance(function, ast.FunctionDef)
+    modules = {name: value for name, value in scope.items() if inspect.ismodule(value)}
+    for word in re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", ast.get_docstring(function) or ""):
+        yield from (f"{name}.{word}" for name, module in modules.items() if hasattr(module, word))
+
+
+def _home(one: Cut, scope: dict[str, Any], name: str) -> str:
+    """Return the source of the module that defines a constant."""
+    head, _, last = name.rpartition(".")
+    if head:
+        return inspect.getsource(scope[head])
+    line = next(line for line in one.imports if last in line.partition(" import ")[2].split(", "))
+    return inspect.getsource(importlib.import_module(line.split()[1]))
+
+
+def _comment(text: str, name: str) -> str:
+    """Return the comment behind a constant, or else the line of comment above it."""
+    behind = re.search(rf"^{name}\b[^=\n]*=[^#\n]*#\s*(.+)$", text, re.MULTILINE)
+    above = re.search(rf"^#\s*(.+)\n{name}\b[^=\n]*=", text, re.MULTILINE)
+    return behind[1] if behind else above[1] if above else ""
 
 
 def _is_ours(value: object) -> bool:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from minidock.errors import InvalidParameter, Unavailable
 from minidock.learn import breaking, chapters, figures, grade, predict, report, sandbox, source, swap
@@ -50,9 +51,15 @@ def start(folder: Folder, number: int) -> int:
     chapter = chapters.chapter(number)
     path = folder.start(chapter)
     print(f"{path} is yours now: write {', '.join(chapter.functions)}.")
-    print(f"The page:   {chapter.directory / 'README.md'}")
+    print(f"The page:   {_shortest(chapter.directory / 'README.md')}")
     print(f"Grade it:   sudo minidock learn check {number}")
     return 0
+
+
+def _shortest(page: Path) -> Path:
+    """Return the page's place in the checkout when one stands in it, else where it is installed."""
+    here = Path(*page.parts[-3:])
+    return here if here.is_file() else page
 
 
 def check(folder: Folder, number: int | None, only: int | None) -> int:

@@ -15,6 +15,7 @@ from typing import NoReturn
 from minidock.kernel import process
 
 FIRST_BESIDE_STREAMS = 3  # after standard input, output and error
+# Where a program is looked for when its environment has no PATH.
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
