@@ -94,6 +94,44 @@ def check_the_caller_stays_where_it_is(bench: Bench) -> None:
     )
 
 
+def check_the_child_never_comes_back(bench: Bench) -> None:
+    """A child whose function returns or raises ends there: it never goes on in its caller's code."""
+
+    def fails():
+        raise ArithmeticError("the child's own failure")
+
+    for child, does in ((lambda: None, "returns"), (fails, "raises")):
+        mark = bench.directory()
+
+        def body(piece, child=child, mark=mark):
+            try:
+                return piece.clone_child(["uts"], child)
+            finally:
+                os.mkdir(f"{mark}/{os.getpid()}")
+
+        contract = f"when the function {does}, its process ends inside of clone_child"
+        look = (
+            "the child is a copy of the caller, and after `child()` it would do the caller's work a second "
+            f"time: os._exit() must end it{', also after an exception (finally)' * (does == 'raises')}"
+        )
+        with bench.start(body) as subject:
+            pid = bench.outcome(subject).get("value", 0)
+            bench.wait_until(lambda m=mark, p=pid: len(os.listdir(m)) > 1 or _has_ended(bench, p))
+            back = len(os.listdir(mark))
+            seen = f"{back} processes came back from clone_child, the child is one of them"
+            expect(back < 2, contract, seen, f"{look}; {bench.where('clone_child')}")
+            bench.value(subject, "clone_child", contract)
+
+
+def _has_ended(bench, pid):
+    if not isinstance(pid, int) or pid < 1:
+        return False
+    try:
+        return bench.eyes.status(pid)["State"][0] == "Z"
+    except OSError:
+        return True
+
+
 def check_an_unknown_kind_is_refused(bench: Bench) -> None:
     """A kind of namespace that does not exist is an error, and no child is started."""
     kind = f"kind-{bench.token()}"
@@ -198,9 +236,37 @@ def check_the_childs_end_is_the_end(bench: Bench) -> None:
         contract = f"serve returns {wanted}"
         with bench.start(_serving(program), NEW_PID) as subject:
             got = bench.value(subject, "serve", contract)
-        expect(
-            got == wanted, contract, repr(got), f"a wait status is not an exit code; {bench.where('serve')}"
-        )
+        look = "a wait status is not an exit code"
+        if program is killed and got in (0, number):
+            look = f"signal {number} killed the child: a program that has no exit code of its own gives 128+n"
+        expect(got == wanted, contract, repr(got), f"{look}; {bench.where('serve')}")
+
+
+def check_an_orphan_does_not_hold_the_end(bench: Bench) -> None:
+    """serve returns when its child has ended, also while an orphan lives."""
+    code = bench.random.randrange(1, 256)
+    end, hold = os.pipe2(os.O_CLOEXEC)
+
+    def program():
+        if os.fork() == 0:
+            if os.fork() == 0:
+                os.read(end, 1)
+            os._exit(3)
+        os.wait()
+        os._exit(code)
+
+    def body(piece):
+        os.close(hold)
+        return _serving(program)(piece)
+
+    contract = f"serve returns {code} when its child has ended, also while an orphan lives"
+    look = (
+        "the orphan may live for years: never wait for one that has not ended (os.WNOHANG), and return as "
+        "soon as it was the child"
+    )
+    with bench.start(body, NEW_PID) as subject:
+        got = bench.value(subject, "serve", contract, look)
+    expect(got == code, contract, repr(got), f"{look}; {bench.where('serve')}")
 
 
 def _still_serves(bench, subject, contract):
@@ -306,16 +372,45 @@ def check_signals_are_passed_on(bench: Bench) -> None:
             os.kill(subject.pid, number)
             name = signal.Signals(number).name
             arrived = bench.wait_until(lambda n=number: str(n) in _heard(path))
-            look = (
-                "docker stop signals pid 1: a program behind it never hears of it unless it is passed on; "
-                f"{bench.where('serve')}"
-            )
+            look = f"{_why_unheard(bench, subject.pid, number)}; {bench.where('serve')}"
             expect(arrived, f"{contract}: {name}", f"the child did not get {name}", look)
 
 
-def check_sigchld_is_kept(bench: Bench) -> None:
-    """SIGCHLD speaks to pid 1 alone and is not passed on."""
+def _why_unheard(bench, pid, number):
+    """Say what became of a signal that pid 1 got and its child did not."""
+    status = bench.eyes.status(pid)
+    name = signal.Signals(number).name
+
+    def holds(field):
+        return int(status[field], 16) >> (number - 1) & 1
+
+    if holds("SigCgt") and holds("SigBlk"):
+        return f"a handler is installed for {name}, but {name} is blocked still, so that it is never called"
+    if holds("ShdPnd") or holds("SigPnd"):
+        return f"{name} is pending: it is blocked, and nobody takes it (signal.sigwait) at this moment"
+    return "docker stop signals pid 1: a program behind it never hears of it unless it is passed on"
+
+
+def check_signals_are_passed_on_after_an_orphan(bench: Bench) -> None:
+    """When an orphan has ended and been reaped, signals still arrive."""
     path = f"{bench.scratch}/{bench.token()}"
+    contract = "serve passes on SIGTERM, also after an orphan has ended"
+    with bench.start(_serving(_bereaved(path)), NEW_PID) as subject:
+        bench.wait_until(lambda: "ready" in _heard(path))
+        bench.wait_until(lambda: len(_children(bench, subject.pid)) == 1)
+        _still_serves(bench, subject, contract)
+        os.kill(subject.pid, signal.SIGTERM)
+        arrived = bench.wait_until(lambda: "15" in _heard(path))
+        why = _why_unheard(bench, subject.pid, signal.SIGTERM)
+    look = (
+        "os.waitpid without os.WNOHANG waits for the next end, and is deaf meanwhile: reap those that have "
+        f"ended, then wait for the next signal; {bench.where('serve')}"
+    )
+    expect(arrived, contract, f"the child did not get it: {why}", look)
+
+
+def _bereaved(path):
+    """Return a program that leaves an orphan which ends, and then listens."""
     listening = _listening(path)
 
     def program():
@@ -328,8 +423,14 @@ def check_sigchld_is_kept(bench: Bench) -> None:
         signal.sigtimedwait([signal.SIGCHLD], 0)  # that was news of its own child
         listening()
 
+    return program
+
+
+def check_sigchld_is_kept(bench: Bench) -> None:
+    """SIGCHLD speaks to pid 1 alone and is not passed on."""
+    path = f"{bench.scratch}/{bench.token()}"
     contract = "the child does not get the SIGCHLD of somebody else's end"
-    with bench.start(_serving(program), NEW_PID) as subject:
+    with bench.start(_serving(_bereaved(path)), NEW_PID) as subject:
         bench.wait_until(lambda: "ready" in _heard(path))
         _still_serves(bench, subject, contract)
         bench.wait_until(lambda: len(_children(bench, subject.pid)) == 1)

@@ -180,18 +180,23 @@ class Bench:
             wrong.look = _both(wrong.look, look)
             return wrong
         if "stuck" in outcome:
-            state = self.eyes.status(subject.pid).get("State", "gone")
-            waits = ""
-            with suppress(OSError):
-                waits = self.eyes.read(f"{subject.pid}/wchan").decode()
-            seen = f"not back after {PATIENCE:.0f} s (state {state}, waiting in {waits or 'user code'})"
-            return Wrong(contract, seen, where)
+            return Wrong(contract, f"not back after {PATIENCE:.0f} s: {self._occupied(subject.pid)}", where)
         status = subject.end(0.5)
         if status is None:
             return Wrong(contract, "the process became another program", where)
         code = os.waitstatus_to_exitcode(status)
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return Wrong(contract, f"the process ended with {how} and said nothing", where)
+
+    def _occupied(self, pid: int) -> str:
+        """Say what a process is doing: it runs, or sleeps in which function of the kernel."""
+        state = self.eyes.status(pid).get("State", "gone")
+        if state.startswith("R"):
+            return "it is running, in a loop without an end?"
+        waits = ""
+        with suppress(OSError):
+            waits = self.eyes.read(f"{pid}/wchan").decode()
+        return f"it waits ({state}{f', in the kernel at {waits}' if waits.strip('0') else ''})"
 
 
 def _both(first: str, second: str) -> str:

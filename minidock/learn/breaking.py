@@ -59,4 +59,4 @@ def _code_lines(text: str) -> list[str]:
         inner = [node for node in ast.walk(function) if isinstance(node, ast.stmt) and node is not function]
         documented = function.body[0] if ast.get_docstring(function) is not None else None
         found += [lines[node.lineno - 1].strip() for node in inner if node is not documented]
-    return list(dict.fromkeys(found))
+    return [line for line in dict.fromkeys(found) if line not in mutants.BARE]

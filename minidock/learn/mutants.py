@@ -5,6 +5,7 @@ They prove the grader (each must fail, with a message that names the step) and t
 when the engine's function changes.
 """
 
+import textwrap
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 from minidock.errors import Damaged
 from minidock.learn import source
 from minidock.learn.chapters import Chapter
+
+BARE = ("try:", "finally:", "else:")
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,18 @@ class Mutant:
         return text.replace(self.before, self.after)
 
     def changed_line(self) -> str:
-        """Return the first line of the solution that the bug changes."""
+        """Return the first line of the solution that the bug changes; `try:` alone says nothing."""
         after = self.after.splitlines()
         for line in self.before.splitlines():
-            if line not in after:
+            if line not in after and line.strip() not in BARE:
                 return line.strip()
         return self.before.splitlines()[0].strip()
+
+    def became(self) -> str:
+        """Return the lines that the bug puts in the place of the old ones; none where it only leaves out."""
+        before = self.before.splitlines()
+        new = [line for line in self.after.splitlines() if line not in before and line.strip() != "pass"]
+        return textwrap.dedent("\n".join(new)).strip("\n")
 
 
 def load(chapter: Chapter) -> list[Mutant]:

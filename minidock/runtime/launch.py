@@ -176,14 +176,18 @@ def clone_into(spec: bundle.Spec, given: Resources, child: Callable[[], NoReturn
 def clone_child(kinds: Sequence[str], child: Callable[[], NoReturn]) -> int:
     """Run `child` in a new process with new namespaces of these `kinds` (OCI names); return its pid.
 
-    The caller stays in its own namespaces. A kind that does not exist is an error, never left out.
+    The caller stays in its own namespaces. A kind that does not exist is an error, never left out. The child
+    never comes back: when `child` returns or raises, its process ends.
     """
     flags = 0
     for kind in kinds:
         flags |= namespaces.NAMES[kind].flag
     pid = process.clone(flags)
     if pid == 0:
-        child()
+        try:
+            child()
+        finally:
+            os._exit(1)
     return pid
 
 

@@ -24,7 +24,11 @@ def clone_child(kinds, child):
         flags |= FLAGS[kind]
     pid = process.clone(flags)
     if pid == 0:
-        child()
+        try:
+            child()
+        except BaseException:
+            os._exit(70)
+        os._exit(0)
     return pid
 
 

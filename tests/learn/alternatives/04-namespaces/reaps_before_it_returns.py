@@ -1,5 +1,6 @@
 """Reaps everybody who has ended before it returns, and looks at the status by itself."""
 
+import contextlib
 import os
 import signal
 from functools import reduce
@@ -10,9 +11,11 @@ from minidock.kernel import namespaces, process
 
 def clone_child(kinds, child):
     pid = process.clone(reduce(or_, (namespaces.NAMES[kind].flag for kind in kinds), 0))
-    if not pid:
-        child()
-    return pid
+    with contextlib.ExitStack() as stack:
+        if not pid:
+            stack.callback(os._exit, 1)
+            child()
+        return pid
 
 
 def join_namespaces(joined):

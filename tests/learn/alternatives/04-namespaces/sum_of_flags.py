@@ -11,8 +11,10 @@ def clone_child(kinds, child):
     pid = process.clone(flags)
     if pid:
         return pid
-    child()
-    os._exit(1)
+    try:
+        return child()
+    finally:
+        os._exit(1)
 
 
 def join_namespaces(joined):

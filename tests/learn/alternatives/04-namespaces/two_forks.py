@@ -18,7 +18,10 @@ def clone_child(kinds, child):
         if pid == 0:
             os.close(reading)
             os.close(writing)
-            child()
+            try:
+                child()
+            finally:
+                os.kill(os.getpid(), signal.SIGKILL)
         os.write(writing, str(pid).encode())
         os._exit(0)
     os.close(writing)
