@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import resource
 import signal
 
 from minidock.learn.bench import Bench
@@ -10,6 +11,7 @@ from minidock.learn.wrong import expect
 
 CAT = "/bin/cat"  # it waits for its input, so that there is time to look at it
 RESERVED = 300
+USUAL_LIMIT = 1024  # descriptors that a process may open unless somebody raises it
 
 
 def _waiting_pipes():
@@ -32,27 +34,39 @@ def _cat(bench: Bench, prepare=lambda: None, arguments=(CAT,), environment=None)
 
 
 def check_descriptors_arrive_in_their_order(bench: Bench) -> None:
-    """The given descriptors are the process's 0, 1, 2, whatever their numbers were."""
-    order = bench.random.choice([(1, 2, 0), (2, 0, 1), (1, 0, 2), (2, 1, 0)])
-    names = [f"{bench.scratch}/{bench.token()}" for _ in range(3)]
+    """The given descriptors are the process's 0, 1, 2, ..., whatever their numbers were and how many."""
+    count, first = bench.random.randrange(4, 7), bench.random.randrange(1, 4)
+    orders = (bench.random.choice([(1, 2, 0), (2, 0, 1), (1, 0, 2), (2, 1, 0)]), _turned(count, first))
+    for order in orders:
+        names = [f"{bench.scratch}/{bench.token()}" for _ in order]
 
-    def body(piece):
-        for number, name in enumerate(names):
-            file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
-            os.dup2(file, number)
-        piece.connect(list(order))
+        def body(piece, order=order, names=names):
+            files = [_high(os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)) for name in names]
+            for number, file in enumerate(files):
+                os.dup2(file, number)
+                os.close(file)
+            piece.connect(list(order))
 
-    contract = f"connect({list(order)}) makes these, in this order, the descriptors 0, 1, 2"
-    with bench.start(body) as subject:
-        bench.value(subject, "connect", contract)
-        found = bench.eyes.descriptors(subject.pid)
-    for number, given in enumerate(order):
-        expect(
-            found.get(number) == names[given],
-            f"descriptor {number} is what {given} was: {names[given]}",
-            found.get(number, "nothing open there"),
-            f"was {given} still itself when it was copied, or already overwritten? {bench.where('connect')}",
-        )
+        places = ", ".join(map(str, range(len(order))))
+        contract = f"connect({list(order)}) makes these, in this order, the descriptors {places}"
+        with bench.start(body) as subject:
+            bench.value(subject, "connect", contract)
+            found = bench.eyes.descriptors(subject.pid)
+        for number, given in enumerate(order):
+            look = f"was {given} still itself when it was copied, or already overwritten?"
+            if number > 2 and found.get(number) == names[number]:
+                look = "as many places are filled as descriptors are given: not always three"
+            expect(
+                found.get(number) == names[given],
+                f"{contract}: {number} is what {given} was, {names[given]}",
+                found.get(number, "nothing open there"),
+                f"{look} {bench.where('connect')}",
+            )
+
+
+def _turned(count, first):
+    """Return the numbers from 0 to `count`, turned so that they begin with `first`."""
+    return (*range(first, count), *range(first))
 
 
 def check_places_that_are_closed_are_filled(bench: Bench) -> None:
@@ -125,22 +139,31 @@ def check_the_program_has_its_descriptors(bench: Bench) -> None:
         found = bench.eyes.descriptors(pid)
     wanted = {0: f"pipe:[{inode}]", 1: "/dev/full", 2: "/dev/full"}
     for number, target in wanted.items():
+        look = "connect() before execve; dup2's copies must be inheritable"
+        if number == 2:
+            look = (
+                "it was in its place already, and dup2 of a descriptor onto itself does nothing: it stays "
+                "close-on-exec (os.set_inheritable). Or was it never connected?"
+            )
         expect(
             found.get(number) == target,
             f"the program's descriptor {number} is {target}",
             found.get(number, "closed: it did not outlive execve"),
-            f"{bench.where('execute')}: connect() before execve; dup2's copies must be inheritable",
+            f"{look}; {bench.where('connect')}, {bench.where('execute')}",
         )
 
 
 def check_nothing_else_is_open(bench: Bench) -> None:
     """The program inherits no other descriptor, whatever its number."""
     number = bench.random.randrange(RESERVED, RESERVED + 400)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    high = bench.random.randrange(USUAL_LIMIT, USUAL_LIMIT + 1000)
 
     def leak():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, USUAL_LIMIT + 1000), most))
         leaked = os.open("/etc", os.O_RDONLY)
-        os.dup2(leaked, number, inheritable=True)
-        os.dup2(leaked, 7, inheritable=True)
+        for each in (7, number, high):
+            os.dup2(leaked, each, inheritable=True)
 
     with bench.start(_cat(bench, leak)) as subject:
         pid = bench.program(subject, "execute", "execute becomes the program")
@@ -151,7 +174,8 @@ def check_nothing_else_is_open(bench: Bench) -> None:
         not extra,
         "the program has 0, 1, 2 open and nothing else",
         ", ".join(f"{key} -> {value}" for key, value in extra.items()),
-        f"everything from 3 up to the highest number must be close-on-exec; {bench.where('execute')}",
+        f"everything from 3 up to the highest number must be close-on-exec: no number is too high to be "
+        f"open (1024 is a usual limit, no more); {bench.where('execute')}",
     )
 
 
@@ -219,9 +243,17 @@ def check_the_environment_is_the_given_one(bench: Bench) -> None:
     expect(
         found == [f"{name}=a=b c"],
         f"the environment is {name}='a=b c' and nothing else",
-        ", ".join(found)[:300] or "(empty)",
+        _named(found, name),
         f"pass the environment that was given, not os.environ; {bench.where('execute')}",
     )
+
+
+def _named(found, name):
+    """Tell of an environment without a value of the reader's own: whether `name` is in it, and who else."""
+    others = [each.partition("=")[0] for each in found if not each.startswith(f"{name}=")]
+    ours = ", SECRET_OF_THE_ENGINE among them" if "SECRET_OF_THE_ENGINE" in others else ""
+    given = f"{name} is {'there' if len(others) < len(found) else 'missing'}"
+    return f"{given}, and {len(others)} more that were not given{ours}"
 
 
 def check_the_program_is_found_in_its_own_path(bench: Bench) -> None:
@@ -259,13 +291,23 @@ def check_a_failure_comes_back_with_the_name(bench: Bench) -> None:
 
         contract = f"execute raises OSError(ENOENT) with the name {name} for a program {which}"
         with bench.start(body) as subject:
-            hint = "an error must leave this function, and nothing may be closed before exec"
+            hint = _why_silent(bench.outcome(subject), subject)
             facts = bench.raised(subject, "execute", contract, hint)
-            said = f"errno {facts['errno']}: {facts['message']}"
+            name_in_it = f" for {facts['filename']}" if facts["filename"] else ", without a name"
+            said = f"errno {facts['errno']}: {facts['message']}{name_in_it}"
             expect(facts["errno"] == 2, contract, said, f"{hint}; {bench.where('execute')}")
             hint = "which program it was must stand in the error, also when execve(2) raised it"
             named = name in facts["filename"] + facts["message"]
             expect(named, contract, said, f"{hint}; {bench.where('execute')}")
+
+
+def _why_silent(outcome, subject):
+    """Say which way an error has gone when it was not raised."""
+    if "became" not in outcome:
+        return "an error must leave this function"
+    if subject.end(0.5) == 0:  # it tried to tell and could not
+        return "nothing may be closed before exec, the error's own way out too: mark it close-on-exec"
+    return "an error must leave this function: os._exit() takes the reason with it"
 
 
 def _status(code: int = 0, by_signal: int = 0) -> int:

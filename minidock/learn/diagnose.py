@@ -31,7 +31,7 @@ def exception(
     where = bench.where(function)
     if facts["line"]:
         where = f"line {facts['line']} of {bench.piece.path}"
-        code = facts["code"] or _line(bench.piece.text, facts["line"])
+        code = facts["code"] or line(bench.piece.text, facts["line"])
         where += f": {code.strip()}" if code else ""
     if kind == "NotImplemented" + "Error":
         return Wrong(contract, f"{function} is not written yet", bench.where(function))
@@ -85,8 +85,16 @@ def _out_of_sight(bench: "Bench", subject: "Subject") -> str:
 def _cause(bench: "Bench", subject: "Subject", call: str, name: str, path: str) -> str:
     lines = bench.eyes.mountinfo(subject.pid)
     if call == "pivot_root":
-        return _pivot_root(
-            lines, name, os.path.realpath(path) if path not in ("", ".") else "", bench, subject
+        return _pivot_root(lines, name, path, bench, subject)
+    if call == "umount2" and name == "EBUSY":
+        return (
+            "it is in use: something is mounted below it, or a process stands in it, this one too; "
+            "MNT_DETACH takes it out of sight at once, with all below it"
+        )
+    if not call and name == "ENOSPC":
+        return (
+            "once connect is done, what is printed goes to the program's own output, and here that is "
+            "/dev/full: print before connect"
         )
     if call == "setns" and name == "EINVAL":
         return "the descriptor is not of the kind of namespace that the flag names"
@@ -98,8 +106,16 @@ def _cause(bench: "Bench", subject: "Subject", call: str, name: str, path: str) 
 
 
 def _pivot_root(lines: list[str], name: str, path: str, bench: "Bench", subject: "Subject") -> str:
-    target = path or bench.eyes.link(f"{subject.pid}/cwd")
+    is_here = path in ("", ".")
+    target = bench.eyes.link(f"{subject.pid}/cwd") if is_here else os.path.realpath(path)
     mount = _mount_at(lines, target)
+    if is_here and mount is None and name in ("EBUSY", "EINVAL"):
+        return (
+            f"`.` is your working directory, {target}, and that is no mount point: chdir to the new root "
+            f"first; {_nearest(lines, target)}"
+        )
+    if name == "ENOENT" and bench.eyes.has_directory(subject.pid, target):
+        return f"the new root {target} is there, so it is put_old that is missing: make that directory first"
     if name == "EBUSY":
         return (
             f"pivot_root says EBUSY when the new root lies on the present root's mount: {target} is not a "
@@ -142,6 +158,7 @@ def _tags(line: str) -> str:
     return " ".join(line.partition(" - ")[0].split()[6:])
 
 
-def _line(text: str, number: int) -> str:
+def line(text: str, number: int) -> str:
+    """Return a line of a file by its number, counted from 1; "" when there is none."""
     lines = text.splitlines()
     return lines[number - 1] if 0 < number <= len(lines) else ""

@@ -5,6 +5,7 @@ unmount or even find it. proc(5), fsopen(2).
 """
 
 import os
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -85,6 +86,12 @@ class Eyes:
             return sorted(os.listdir(folder))
         finally:
             os.close(folder)
+
+    def has_directory(self, pid: int, path: str) -> bool:
+        """Tell whether the process sees a directory at the absolute `path`."""
+        with suppress(OSError):
+            return stat.S_ISDIR(os.stat(f"{pid}/root{path}", dir_fd=self.descriptor).st_mode)
+        return False
 
     def processes(self) -> list[int]:
         return sorted(int(name) for name in os.listdir(self.descriptor) if name.isdecimal())
