@@ -15,6 +15,8 @@ def check_names_stay_what_they_are(bench: Bench) -> None:
         f"/{one}": [one],
         f"{one}/{two}/../{three}": [one, three],
         f"{one}/..{two}/...": [one, f"..{two}", "..."],
+        f"..{one}": [f"..{one}"],
+        f"{one}/../..{two}/{three}": [f"..{two}", three],
         f"{one}/../{two}/../{three}": [three],
         "./": [],
     }
@@ -23,6 +25,8 @@ def check_names_stay_what_they_are(bench: Bench) -> None:
             "`.` and empty components mean nothing, a leading `/` neither: names count from the archive's "
             "root; `..` takes back one"
         )
+        if wanted and wanted[0].startswith(".."):
+            look = "`..` is a whole component: a name that only begins with two dots is a name like any other"
         contract = f"split_name({name!r}) returns {wanted}"
         got = bench.call("split_name", name, contract=contract, look=look)
         expect(got == wanted, contract, repr(got), f"{look}; {bench.where('split_name')}")
@@ -48,13 +52,27 @@ def _jail(bench):
 
 def check_the_directory_is_the_root(bench: Bench) -> None:
     """After enter_chroot(path) the process's root directory is path."""
-    path, token = _jail(bench)
-    contract = f"after enter_chroot({path}) the root directory holds {token} and nothing else"
-    with bench.start(lambda piece: piece.enter_chroot(path)) as subject:
-        bench.value(subject, "enter_chroot", contract)
-        found = bench.eyes.root_entries(subject.pid)
-    look = f"a working directory is not a root: chroot(2) changes where / is; {bench.where('enter_chroot')}"
-    expect(found == [token], contract, ", ".join(found[:8]), look)
+    for is_relative in (False, True):
+        path, token = _jail(bench)
+        above, name = os.path.split(path)
+        given = name if is_relative else path
+
+        def body(piece, given=given, above=above):
+            os.chdir(above)
+            piece.enter_chroot(given)
+
+        contract = f"after enter_chroot({given!r}) the root directory holds {token} and nothing else"
+        mishap = (
+            f"the working directory was {above}, and a relative path counts from it: after a chdir into "
+            f"{name} the root is `.`"
+            if is_relative
+            else ""
+        )
+        with bench.start(body) as subject:
+            bench.value(subject, "enter_chroot", contract, mishap)
+            found = bench.eyes.root_entries(subject.pid)
+        look = "a working directory is not a root: chroot(2) changes where / is"
+        expect(found == [token], contract, ", ".join(found[:8]), f"{look}; {bench.where('enter_chroot')}")
 
 
 def check_the_process_stands_in_its_root(bench: Bench) -> None:
@@ -107,8 +125,25 @@ def check_the_escape_reaches_the_real_root(bench: Bench) -> None:
     with bench.start(body) as subject:
         bench.value(subject, "escape", contract)
         found = bench.eyes.root_entries(subject.pid)
-    look = (
+        root, directory = (bench.eyes.link(f"{subject.pid}/{link}") for link in ("root", "cwd"))
+    seen, look = _how_far(root, directory, deep, ", ".join(found[:8]) or "nothing")
+    expect(found == wanted, contract, seen, f"{look}; {bench.where('escape')}")
+
+
+def _how_far(root, directory, jail, holds):
+    """Say where an escape has ended, and which step brings it further. The paths begin at the real root."""
+    if (root + "/").startswith(jail + "/"):
+        if directory == "/":
+            return "it climbed to the real root, but its root directory is still in the jail", (
+                "it stands outside, and that is half of it: make `.` the root at the end (chroot)"
+            )
+        if (directory + "/").startswith(root + "/"):
+            return f"it never got out of the jail: its root holds {holds}", (
+                "whoever stands inside of the root is stopped there by `..`: chroot without chdir, so that "
+                "you stand outside of it"
+            )
+    levels = root.count("/") if root != "/" else 0
+    return f"it stopped {levels} directories below the real root, in one that holds {holds}", (
         "stand outside of a root (chroot without chdir), climb by `..` until it goes no higher, and make "
-        f"that the root; {bench.where('escape')}"
+        "that the root"
     )
-    expect(found == wanted, contract, f"its root holds {', '.join(found[:8]) or 'nothing'}", look)

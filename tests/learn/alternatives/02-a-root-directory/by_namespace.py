@@ -21,7 +21,7 @@ def split_name(name):
 
 def enter_chroot(path):
     os.chdir(path)
-    os.chroot(path)
+    os.chroot(".")
     os.chdir("/")
 
 
