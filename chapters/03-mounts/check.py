@@ -169,7 +169,7 @@ def _pivoting(bench: Bench, after=lambda: None, mounted=_tmpfs):
         opened = open_descriptors()
         piece.pivot(path)
         left = [line for line in bench.eyes.mountinfo(os.getpid()) if line.split()[0] in before[:-1]]
-        return [opened, left, after()]
+        return {"opened": opened, "old": before[:-1], "left": left, "after": after()}
 
     return path, token, body
 
@@ -189,8 +189,10 @@ def _climb():
     return [first, sorted(os.listdir("/"))]
 
 
-def _why_out(path, token, first, left):
+def _why_out(path, token, first, found, left):
     """Say which step is missing when somebody climbs out."""
+    if token not in first and token in found:
+        return f"the namespace's root is {path}, but this process's root is a directory below it: chroot?"
     if token not in first:
         return f"the root directory is not even {path}: it takes pivot_root(2) from within it"
     if left:
@@ -206,13 +208,14 @@ def check_nobody_climbs_out(bench: Bench) -> None:
     path, token, body = _pivoting(bench, _climb)
     contract = f"after pivot({path}) the root holds {token}, also for one who climbs as high as there is"
     with bench.start(body, NEW) as subject:
-        _, left, (first, found) = bench.value(subject, "pivot", contract)
+        facts = bench.value(subject, "pivot", contract)
+    first, found = facts["after"]
     expect(
-        token in found,
+        token in first and token in found,
         contract,
-        f"the {'escape reached a' if token in first else 'process still has the old'} root with "
-        f"{', '.join(found[:8])}",
-        f"{_why_out(path, token, first, left)}; {bench.where('pivot')}",
+        f"the {'escape reached a' if token in first else 'process has another'} root with "
+        f"{', '.join((found if token in first else first)[:8]) or 'nothing'}",
+        f"{_why_out(path, token, first, found, facts['left'])}; {bench.where('pivot')}",
     )
 
 
@@ -221,13 +224,35 @@ def check_the_old_root_is_gone(bench: Bench) -> None:
     _path, _token, body = _pivoting(bench)
     contract = "after pivot nothing of the old tree is mounted any more"
     with bench.start(body, NEW) as subject:
-        _, left, _ = bench.value(subject, "pivot", contract)
+        facts = bench.value(subject, "pivot", contract)
+        with bench.start(_joining(bench, subject.pid)) as joined:
+            seen = bench.value(joined, "pivot", contract)
+    left, look = facts["left"], "the old root must be unmounted with all below it (umount with MNT_DETACH)"
+    if not left:
+        left = [line for line in seen if line.split()[0] in facts["old"]]
+        look = (
+            "this process does not see them, but who joins its namespace does: chroot hides them from one "
+            "process, and only pivot_root(2) changes the root of the namespace"
+        )
     expect(
         not left,
         contract,
         f"{len(left)} of its mounts are still there: {left[0] if left else ''}",
-        f"the old root must be unmounted with all below it (umount with MNT_DETACH); {bench.where('pivot')}",
+        f"{look}; {bench.where('pivot')}",
     )
+
+
+def _joining(bench, pid):
+    """Return a body that joins the mount namespace of `pid`, whose own root setns(2) gives it, and returns
+    the mounts that it sees there.
+    """
+
+    def body(_piece):
+        joined = os.open(f"{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=bench.eyes.descriptor)
+        namespaces.setns(joined, NEW)
+        return bench.eyes.mountinfo(os.getpid())
+
+    return body
 
 
 def check_the_process_stands_in_its_root(bench: Bench) -> None:
@@ -235,7 +260,7 @@ def check_the_process_stands_in_its_root(bench: Bench) -> None:
     _path, token, body = _pivoting(bench, lambda: sorted(os.listdir(".")), _bound)
     contract = "after pivot the working directory is /"
     with bench.start(body, NEW) as subject:
-        names = bench.value(subject, "pivot", contract)[2]
+        names = bench.value(subject, "pivot", contract)["after"]
         directory = bench.eyes.link(f"{subject.pid}/cwd")
     look = (
         f"a working directory outside the root is a way out of it: chdir at the end; {bench.where('pivot')}"
@@ -248,7 +273,7 @@ def check_no_descriptor_is_left(bench: Bench) -> None:
     _path, _token, body = _pivoting(bench)
     contract = "pivot closes what it opened"
     with bench.start(body, NEW) as subject:
-        opened = bench.value(subject, "pivot", contract)[0]
+        opened = bench.value(subject, "pivot", contract)["opened"]
         found = bench.eyes.descriptors(subject.pid)
     more = {number: target for number, target in found.items() if number not in opened}
     expect(
@@ -262,10 +287,11 @@ def check_no_descriptor_is_left(bench: Bench) -> None:
 
 def check_an_impossible_pivot_is_an_error(bench: Bench) -> None:
     """Pivot: when pivot_root fails, so does pivot; there is no second-best root."""
-    path = bench.directory()
+    path, elsewhere = bench.directory(), bench.directory()
 
     def body(piece):
         _private()
+        os.chdir(elsewhere)
         piece.pivot(path)
 
     contract = f"pivot({path}) raises OSError: that directory is not a mount point"

@@ -95,7 +95,10 @@ Path = str | bytes | os.PathLike[str]
 def mount(
     source: Path | None, target: Path, fstype: str | None, flags: int = 0, data: str | None = None
 ) -> None:
-    """Mount, bind, move, remount or change propagation, as `flags` (MS_*) say; `data` is at most one page."""
+    """Mount, bind, move, remount or change propagation, as `flags` (MS_*) say; None: no source, type or data.
+
+    `data` is at most one page.
+    """
     arguments = (_optional(source), encode(target), _optional(fstype), flags, _optional(data))
     try:
         syscall("mount", *arguments, about=os.fspath(target))
