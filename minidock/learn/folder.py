@@ -6,13 +6,15 @@ belong to the person behind it.
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from minidock import atomic
-from minidock.errors import Conflict, Damaged, NotFound
-from minidock.learn import source
-from minidock.learn.chapters import Chapter
+from minidock.errors import Conflict, Damaged, Forbidden, NotFound
+from minidock.learn import advice, source
+from minidock.learn.chapters import Chapter, learner_folder
 from minidock.learn.piece import Piece
 
 RECORD = "progress.json"
@@ -24,17 +26,34 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def command(self, words: str, as_root: bool = False) -> str:
+        """Return the `learn` command with these words for this folder."""
+        usual = self.path == learner_folder(None)
+        return advice.learn(words, None if usual else str(self.path), as_root)
+
+    @contextmanager
+    def _ours(self) -> Iterator[None]:
+        """Say in one sentence whose a file is that cannot be read or written."""
+        try:
+            yield
+        except PermissionError as error:
+            raise Forbidden(
+                f"{error.filename or self.path} is not yours to read or to write: give the folder back with "
+                f'`sudo chown -R "$USER" {self.path}`, or take another one with --folder'
+            ) from None
+
     def file(self, chapter: Chapter) -> Path:
         """Return the place of the learner's file for a chapter."""
         return self.path / f"{chapter.name}.py"
 
     def start(self, chapter: Chapter) -> Path:
         """Write the start file; Conflict when the chapter has been started."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._give_away(self.path)
         path = self.file(chapter)
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            with self._ours():
+                self.path.mkdir(parents=True, exist_ok=True)
+                self._give_away(self.path)
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except FileExistsError:
             raise Conflict(
                 f"{path} is there already and stays as it is (move it away to start afresh)"
@@ -48,12 +67,15 @@ class Folder:
         """Return the learner's file; NotFound when the chapter has not been started."""
         path = self.file(chapter)
         try:
-            return Piece(str(path), path.read_text(encoding="utf-8"))
+            with self._ours():
+                return Piece(str(path), path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise NotFound(f"{path} is not there: minidock learn start {chapter.number} writes it") from None
+            command = self.command(f"start {chapter.number}")
+            raise NotFound(f"{path} is not there: {command} writes it") from None
 
     def has_started(self, chapter: Chapter) -> bool:
-        return self.file(chapter).exists()
+        with self._ours():
+            return self.file(chapter).exists()
 
     def record(self, chapter: Chapter) -> dict[str, Any]:
         """Return what is remembered of a chapter: passed, hints, predicted, broken."""
@@ -64,6 +86,10 @@ class Folder:
         """Add facts to a chapter's record."""
         records = self._records()
         records[str(chapter.number)] = {**records.get(str(chapter.number), {}), **facts}
+        with self._ours():
+            self._write(records)
+
+    def _write(self, records: dict[str, dict[str, Any]]) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         atomic.write_state(str(self.path / RECORD), atomic.to_json(records))
         self._give_away(self.path / RECORD)
@@ -71,7 +97,8 @@ class Folder:
     def _records(self) -> dict[str, dict[str, Any]]:
         path = self.path / RECORD
         try:
-            found: dict[str, dict[str, Any]] = json.loads(path.read_text())
+            with self._ours():
+                found: dict[str, dict[str, Any]] = json.loads(path.read_text())
         except FileNotFoundError:
             return {}
         except ValueError as error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from minidock.errors import MinidockError
 from minidock.kernel import cgroups
-from minidock.learn import sandbox
+from minidock.learn import diagnose, sandbox
 from minidock.learn.bench import Bench
 from minidock.learn.chapters import Chapter
 from minidock.learn.piece import Piece
@@ -69,6 +69,31 @@ class Grader:
             )
             return Result(name, about, False, "the check ends", seen, printed=stay.printed, seed=seed)
         return Result(name, about, **verdict, printed="" if verdict["passed"] else stay.printed, seed=seed)
+
+    def unloadable(self, chapter: Chapter, piece: Piece) -> Result | None:
+        """Return the failure of a file that raises while it is loaded, or lacks a function; else None."""
+        result = self.run(chapter, piece, _load)
+        return None if result.passed else result
+
+
+def _load(bench: Bench) -> None:
+    """The file can be loaded, and its functions are there."""
+    contract = f"a file that defines {', '.join(bench.chapter.functions)}"
+    with bench.start(lambda _piece: 0) as subject:
+        facts = bench.outcome(subject)
+        if "value" in facts:
+            return
+        seen, where = "it ends while it is loaded", bench.piece.path
+        if "raised" in facts:
+            own = facts["raised"] == "NotYours"
+            seen = facts["message"] if own else f"{facts['raised']}: {facts['message']}"
+        elif "stuck" in facts:
+            seen = "it is not loaded after some seconds"
+        if facts.get("line"):
+            where = (
+                f"line {facts['line']} of {where}: {diagnose.line(bench.piece.text, facts['line']).strip()}"
+            )
+        raise Wrong(contract, seen, where)
 
 
 def unreadable(piece: Piece) -> Result | None:

@@ -9,6 +9,7 @@ from minidock.learn.chapters import Chapter
 from minidock.learn.grade import Result
 
 WIDTH = 108
+PRINTED_LINES = 12
 
 
 def heading(chapter: Chapter) -> str:
@@ -25,7 +26,18 @@ def tell(result: Result, out: TextIO | None = None) -> None:
         if text:
             out.write(wrapped(f"{word:9}", text) + "\n")
     if result.printed.strip():
-        out.write(wrapped("printed  ", result.printed.strip()[-800:]) + "\n")
+        out.write(_printed(result.printed.strip()) + "\n")
+
+
+def _printed(text: str) -> str:
+    """Show the last lines of what was printed, line by line as it was; the mark says that there was more."""
+    lines = text.splitlines()
+    last = [line if len(line) <= WIDTH else f"{line[:WIDTH]}..." for line in lines[-PRINTED_LINES:]]
+    if len(lines) > PRINTED_LINES:
+        last.insert(0, f"(the last {PRINTED_LINES} of {len(lines)} lines)")
+    return "\n".join(
+        f"        {'printed' if number == 0 else '':9}{line}" for number, line in enumerate(last)
+    )
 
 
 def summary(results: Sequence[Result]) -> str:

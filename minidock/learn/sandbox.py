@@ -58,8 +58,7 @@ class Stay:
 @contextmanager
 def limits(room: Room) -> Iterator[cgroups.Cgroup]:
     """Make the cgroup that sandboxes run in: memory, processes, and no device but the harmless ones."""
-    if os.geteuid() != 0:
-        raise Unavailable("grading builds sandboxes, which needs root: run it with sudo")
+    need_root()
     sweep()
     name = "-".join((*map(str, owner(os.getpid())), ids.short(ids.random_id())))
     group = cgroups.at(f"{PARENT}/{name}")
@@ -74,6 +73,12 @@ def limits(room: Room) -> Iterator[cgroups.Cgroup]:
         for directory in group.paths().values():
             with suppress(OSError):  # another grading is under way there
                 os.rmdir(os.path.dirname(directory))
+
+
+def need_root() -> None:
+    """Refuse to begin what would end at the first sandbox."""
+    if os.geteuid() != 0:
+        raise Unavailable("this runs code in a sandbox, and only root can make one: run it with sudo")
 
 
 def owner(pid: int) -> tuple[int, int, int]:

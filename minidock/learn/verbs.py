@@ -52,7 +52,7 @@ def start(folder: Folder, number: int) -> int:
     path = folder.start(chapter)
     print(f"{path} is yours now: write {', '.join(chapter.functions)}.")
     print(f"The page:   {_shortest(chapter.directory / 'README.md')}")
-    print(f"Grade it:   sudo minidock learn check {number}")
+    print(f"Grade it:   {folder.command(f'check {number}', as_root=True)}")
     return 0
 
 
@@ -79,7 +79,7 @@ def _to_grade(folder: Folder, number: int | None, only: int | None) -> list[Chap
         return [each for each in chapters.written() if each.number <= chapters.chapter(number).number]
     started = [each for each in chapters.written() if folder.has_started(each)]
     if not started:
-        raise InvalidParameter("nothing has been started yet: minidock learn start 1")
+        raise InvalidParameter(f"nothing has been started yet: {folder.command('start 1')}")
     return started
 
 
@@ -87,7 +87,7 @@ def _check_one(folder: Folder, grader: grade.Grader, chapter: Chapter) -> bool:
     piece = folder.piece(chapter)
     print(report.heading(chapter))
     began, results, checks = time.monotonic(), [], chapter.checks()
-    unreadable = grade.unreadable(piece)
+    unreadable = grade.unreadable(piece) or grader.unloadable(chapter, piece)
     if unreadable is not None:  # once, and not as every check's failure
         report.tell(unreadable)
         print(f"  0 of {len(checks)} checks hold")
@@ -99,7 +99,8 @@ def _check_one(folder: Folder, grader: grade.Grader, chapter: Chapter) -> bool:
     passed = bool(results) and all(result.passed for result in results)
     print(f"  {report.summary(results)} ({time.monotonic() - began:.1f} s)")
     if passed:
-        print(f"  Run it for real: sudo minidock learn run --with {chapter.number} -- {chapter.show}")
+        command = folder.command(f"run --with {chapter.number} -- {chapter.show}", as_root=True)
+        print(f"  Run it for real: {command}")
     _keep_score(folder, chapter, piece, passed)
     return passed
 
@@ -128,8 +129,8 @@ def hint(folder: Folder, number: int, chosen: str | None) -> int:
     for shown in range(len(hints)) if given >= len(hints) else [given]:
         print(f"Step {step}, hint {shown + 1} of {len(hints)}: {hints[shown]}")
     others = [name for name in chapter.functions if name != chapter.functions[step - 1]]
-    if given == 0 and others:
-        print(f"(For another function say which: minidock learn hint {number} {others[0]})")
+    if given in (0, len(hints)) and others:
+        print(f"(For another function say which: {folder.command(f'hint {number} {others[0]}')})")
     folder.remember(chapter, hints={**levels, str(step): min(given + 1, len(hints))})
     return 0
 
@@ -204,6 +205,7 @@ def predict_chapter(folder: Folder, number: int) -> int:
 def break_chapter(folder: Folder, number: int, chosen: str | None) -> int:
     """Show the symptoms of a bug and ask for the line and the reason."""
     chapter = chapters.chapter(number)
+    sandbox.need_root()
     exercise = breaking.exercise(chapter, chosen, random.Random())
     print(f"Somebody changed one of these functions of the engine:\n\n{report.indented(exercise.original)}")
     print("These are the symptoms:\n")
@@ -222,6 +224,7 @@ def break_chapter(folder: Folder, number: int, chosen: str | None) -> int:
     why = _choose(exercise.whys)
     score = exercise.score(line, why)
     print(f"\n{score} of 2. The line: {exercise.mutant.changed_line()}\nThe reason: {exercise.mutant.why}")
+    print(f"It had become:\n{report.indented(exercise.mutant.became() or '(nothing: it was left out)')}")
     folder.remember(chapter, broken={**folder.record(chapter).get("broken", {}), exercise.mutant.name: score})
     return 0
 
@@ -285,7 +288,7 @@ def _warn_before_check(folder: Folder, swapped: swap.Swapped) -> None:
         return
     print(
         f"{piece.path} has not passed its checks as it is now, so what follows may be wrong without a word: "
-        f"sudo minidock learn check --only {chapter.number}",
+        f"{folder.command(f'check --only {chapter.number}', as_root=True)}",
         file=sys.stderr,
     )
 

@@ -3,11 +3,14 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from minidock.errors import Forbidden
 from minidock.learn import chapters
+from minidock.learn.folder import Folder
 
 START = "from minidock.cli.main import run_and_exit; run_and_exit()"
 
@@ -30,3 +33,24 @@ def test_what_root_writes_there_belongs_to_the_person(tmp_path: Path) -> None:
     files = [folder, *folder.iterdir()]
     assert len(files) == 3
     assert {(path.stat().st_uid, path.stat().st_gid) for path in files} == {(65534, 65534)}
+
+
+@pytest.fixture
+def somebody() -> Iterator[None]:
+    """Be an ordinary user for a while."""
+    os.seteuid(65534)
+    yield
+    os.seteuid(0)
+
+
+def test_what_belongs_to_root_is_named_in_one_sentence(somebody: None) -> None:
+    chapter = chapters.chapter(1)
+    folder = Folder(Path("/root/minidock-learn-of-root"))
+    for act in (
+        lambda: folder.record(chapter),
+        lambda: folder.remember(chapter, passed=True),
+        lambda: folder.start(chapter),
+        lambda: folder.piece(chapter),
+    ):
+        with pytest.raises(Forbidden, match="is not yours to read or to write: give the folder back with"):
+            act()

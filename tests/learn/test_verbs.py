@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from minidock.cli.learn import VERBS
-from minidock.learn import breaking, chapters, source
+from minidock.errors import Unavailable
+from minidock.learn import advice, breaking, chapters, source, verbs
+from minidock.learn.folder import Folder
 
 MINIDOCK = [sys.executable, "-c", "from minidock.cli.main import run_and_exit; run_and_exit()"]
 
@@ -88,6 +90,26 @@ def test_what_has_passed_once_stays_visible(tmp_path: Path) -> None:
     assert " passed\n" in learn(tmp_path, "list").stdout
 
 
+@pytest.mark.parametrize(
+    ("text", "said", "where"),
+    [
+        (
+            "import no_such_module\n",
+            "No module named 'no_such_module'",
+            "line 1 of PATH: import no_such_module",
+        ),
+        ("def connect(d):\n    pass\n", "PATH has no function execute", "PATH"),
+    ],
+)
+def test_what_cannot_be_loaded_is_said_once(tmp_path: Path, text: str, said: str, where: str) -> None:
+    path = solve(tmp_path, 1)
+    path.write_text(text)
+    answer = learn(tmp_path, "check", "1")
+    assert answer.stdout.count("FAIL") == 1
+    words = " ".join(answer.stdout.split())
+    assert f"{said} look {where} 0 of 12 checks hold".replace("PATH", str(path)) in words
+
+
 @pytest.mark.parametrize("text", ["x = 1\ndef f(:\n    pass\n", "x = 1\ny = '\n"])
 def test_what_is_not_python_is_said_once_with_its_line(tmp_path: Path, text: str) -> None:
     path = solve(tmp_path, 1)
@@ -151,6 +173,63 @@ def test_what_a_function_prints_is_shown_and_nothing_else_is(tmp_path: Path, sai
     lines = learn(tmp_path, "check", "1").stdout.splitlines()
     printed = [line.split() for line in lines if line.strip().startswith("printed")]
     assert printed == [["printed", token]] * 2, lines
+
+
+def test_a_readers_own_environment_is_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = os.urandom(6).hex()
+    monkeypatch.setenv("MY_PASSWORD", token)
+    path = solve(tmp_path, 1)
+    path.write_text(path.read_text().replace("dict(environment)", "{**os.environ, **environment}"))
+    said = learn(tmp_path, "check", "1").stdout
+    assert "more that were not given, SECRET_OF_THE_ENGINE among them" in " ".join(said.split())
+    assert token not in said
+
+
+def test_of_much_that_is_printed_the_last_lines_are_shown_as_they_are(tmp_path: Path) -> None:
+    path = solve(tmp_path, 1)
+    wrong = "    print('\\n'.join(f'line {n}  of many' for n in range(40)))\n    return 300\n"
+    path.write_text(path.read_text() + f"\n\ndef exit_code(wait_status):\n{wrong}")
+    said = learn(tmp_path, "check", "1").stdout
+    assert "        printed  (the last 12 of 40 lines)\n" + " " * 17 + "line 28  of many\n" in said
+    assert " " * 17 + "line 39  of many\n" in said
+    assert "line 27" not in said
+
+
+def test_advice_keeps_the_folder_and_the_way_minidock_was_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "my files"
+    said = learn(folder, "start", "1").stdout
+    assert f"Grade it:   sudo minidock learn check 1 --folder '{folder}'\n" in said
+    assert f"minidock learn start 2 --folder '{folder}' writes it" in learn(folder, "diff", "2").stderr
+    assert advice.learn("run --with 1 -- docker ps", "/f", as_root=True) == (
+        "sudo minidock learn run --with 1 --folder /f -- docker ps"
+    )
+    program = tmp_path / "bin" / "minidock"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(program)])
+    assert advice.learn("list") == f"{program} learn list"
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    assert advice.learn("list") == "minidock learn list"
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert advice.learn("check", as_root=True) == f"sudo {program} learn check", "sudo has a PATH of its own"
+
+
+def test_who_is_not_root_is_refused_before_anything_is_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    folder = Folder(tmp_path)
+    for verb in (
+        lambda: verbs.break_chapter(folder, 1, None),
+        lambda: verbs.predict_chapter(folder, 1),
+        lambda: verbs.figure(1),
+    ):
+        with pytest.raises(Unavailable, match="only root can make one: run it with sudo"):
+            verb()
+    assert capsys.readouterr().out == ""
 
 
 def test_what_was_not_started_cannot_be_graded(tmp_path: Path) -> None:
@@ -232,6 +311,7 @@ def test_break_shows_symptoms_and_scores_line_and_reason(tmp_path: Path) -> None
     assert "exit_code" in answer.stdout
     assert "Which line was changed?" in answer.stdout
     assert " of 2." in answer.stdout
+    assert "It had become:\n    return wait_status\n" in answer.stdout
 
 
 @pytest.mark.parametrize("chapter", chapters.written(), ids=lambda chapter: chapter.name)
@@ -242,6 +322,7 @@ def test_an_exercise_has_one_right_answer(chapter: chapters.Chapter) -> None:
         assert len(set(one.whys)) == len(one.whys) > 1
         scores = sorted(one.score(line, why) for line in one.lines for why in one.whys)
         assert scores.count(2) == 1
+        assert "try:" not in one.lines
         assert one.mutant.changed_line() in source.solution(chapter)
 
 
