@@ -34,7 +34,7 @@ def _cat(bench: Bench, prepare=lambda: None, arguments=(CAT,), environment=None)
 
 
 def check_descriptors_arrive_in_their_order(bench: Bench) -> None:
-    """The given descriptors are the process's 0, 1, 2, ..., whatever their numbers were and how many."""
+    """The given descriptors are the process's 0, 1, 2 and so on, whatever their numbers were."""
     count, first = bench.random.randrange(4, 7), bench.random.randrange(1, 4)
     orders = (bench.random.choice([(1, 2, 0), (2, 0, 1), (1, 0, 2), (2, 1, 0)]), _turned(count, first))
     for order in orders:

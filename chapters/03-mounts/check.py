@@ -295,6 +295,9 @@ def check_an_impossible_pivot_is_an_error(bench: Bench) -> None:
         piece.pivot(path)
 
     contract = f"pivot({path}) raises OSError: that directory is not a mount point"
-    look = "an error that is swallowed starts a program in the wrong root: let it out"
+    look = (
+        "where the root cannot be changed no program may start: was the error swallowed, or pivot_root(2) "
+        "never called?"
+    )
     with bench.start(body, NEW) as subject:
         bench.raised(subject, "pivot", contract, look)

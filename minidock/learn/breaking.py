@@ -41,7 +41,8 @@ def exercise(chapter: Chapter, chosen: str | None, chance: random.Random) -> Exe
         )
     mutant = chance.choice(found) if chosen is None else names[chosen]
     right = mutant.changed_line()
-    lines = [line for line in _code_lines(source.solution(chapter)) if line != right]
+    changed = {line.strip() for line in mutant.before.splitlines()}  # any of them would be right
+    lines = [line for line in _code_lines(source.solution(chapter)) if line not in changed]
     whys = [each.why for each in found if each.name != mutant.name]
     candidates = [right, *chance.sample(lines, min(CHOICES - 1, len(lines)))]
     reasons = [mutant.why, *chance.sample(whys, min(CHOICES - 1, len(whys)))]

@@ -323,6 +323,10 @@ def test_an_exercise_has_one_right_answer(chapter: chapters.Chapter) -> None:
         scores = sorted(one.score(line, why) for line in one.lines for why in one.whys)
         assert scores.count(2) == 1
         assert "try:" not in one.lines
+        changed = {line.strip() for line in one.mutant.before.splitlines()}
+        assert [line for line in one.lines if line in changed] == [one.mutant.changed_line()], (
+            "or two are right"
+        )
         assert one.mutant.changed_line() in source.solution(chapter)
 
 
