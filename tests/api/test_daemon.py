@@ -81,6 +81,21 @@ def test_an_interrupt_at_any_moment_of_a_start_ends_the_daemon_and_costs_no_cont
     assert "WARNING" not in daemon.log
 
 
+def test_no_interrupt_of_an_import_is_lost() -> None:
+    """msgspec imports datetime in C and goes on without it when that is interrupted, until it crashes."""
+    program = """
+import sys
+class Order:
+    def find_spec(name, path=None, target=None):
+        print(name)
+sys.meta_path.insert(0, Order)
+import minidock.api.daemon
+"""
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    names = answer.stdout.split()
+    assert names.index("datetime") < names.index("msgspec._core")
+
+
 def test_a_container_outlives_its_daemon(new_daemon: StartDaemon) -> None:
     daemon = new_daemon("outlived")
     client = daemon.client()
