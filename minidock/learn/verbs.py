@@ -23,6 +23,7 @@ TITLE_WIDTH = 72
 def show_list(folder: Folder) -> int:
     """Print all sixteen chapters and how far the learner is."""
     written = {chapter.number: chapter for chapter in chapters.written()}
+    states = {number: _state(folder, each) for number, each in written.items()}
     print(f"Your folder: {folder.path}\n")
     print("   0  The walk: fifteen minutes with the engine")
     for number in sorted(written | chapters.PLANNED.keys() if written else chapters.PLANNED):
@@ -30,9 +31,8 @@ def show_list(folder: Folder) -> int:
         if chapter is None:
             print(f"  {number:2}  {chapters.PLANNED[number]:{TITLE_WIDTH}} not written yet")
             continue
-        state = _state(folder, chapter)
         title = f"{chapter.title}: {chapter.question}"
-        print(f"  {number:2}  {title:{TITLE_WIDTH}} {state}".rstrip())
+        print(f"  {number:2}  {title:{TITLE_WIDTH}} {states[number]}".rstrip())
     print(f"\nThe pages are in {chapters.directory()}; chapter 0 is 00-the-walk/README.md")
     return 0
 

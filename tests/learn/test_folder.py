@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minidock.errors import Forbidden
-from minidock.learn import chapters
+from minidock.learn import chapters, verbs
 from minidock.learn.folder import Folder
 
 START = "from minidock.cli.main import run_and_exit; run_and_exit()"
@@ -43,10 +43,13 @@ def somebody() -> Iterator[None]:
     os.seteuid(0)
 
 
-def test_what_belongs_to_root_is_named_in_one_sentence(somebody: None) -> None:
+def test_what_belongs_to_root_is_named_in_one_sentence(
+    somebody: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     chapter = chapters.chapter(1)
     folder = Folder(Path("/root/minidock-learn-of-root"))
     for act in (
+        lambda: verbs.show_list(folder),
         lambda: folder.record(chapter),
         lambda: folder.remember(chapter, passed=True),
         lambda: folder.start(chapter),
@@ -54,3 +57,4 @@ def test_what_belongs_to_root_is_named_in_one_sentence(somebody: None) -> None:
     ):
         with pytest.raises(Forbidden, match="is not yours to read or to write: give the folder back with"):
             act()
+    assert capsys.readouterr().out == ""
