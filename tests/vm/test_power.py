@@ -65,8 +65,8 @@ while :; do
     wait
 done
 """
-# For each image that is listed: does its own file hold its own name, read by a container. One that lost its name to a
-# later import, as in Docker, is asked for by its id.
+# For each image that is listed: does its own file hold its own name, read by a container. One that lost its
+# name to a later import, as in Docker, is asked for by its id.
 CHECK_IMAGES = f"""{ENGINE}
 docker images --no-trunc --format '{{{{.Repository}}}} {{{{.ID}}}}' | while read name id; do
     [ $name = hostbox ] || echo $name $(docker run --rm --network none $id cat /name </dev/null)
