@@ -4,17 +4,24 @@ Only names are looked at, without following a link: the files are the image's an
 Documentation/filesystems/overlayfs.rst, proc_pid_mountinfo(5).
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 
 from minidock.explain.seen import cut, printable
 from minidock.kernel import mounts
+from minidock.kernel.openat2 import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
 from minidock.storage.lowers import is_opaque, is_whiteout
 
 MOST_FILES = 20_000  # of one layer that are counted
 MOST_CHANGES = 12  # that are named
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# Removed meanwhile, replaced by a file or a link, or deeper than a path can say.
+_OUT_OF_REACH = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 @dataclass
@@ -102,19 +109,45 @@ def content(directory: str) -> Content:
 
 
 def _entries(directory: str) -> Iterator[Entry]:
-    """Yield everything below, a directory before what is in it."""
-    for parent, directories, files, parent_fd in os.fwalk(directory):
-        directories.sort()
-        inside = os.path.relpath(parent, directory)
+    """Yield what is below, a directory before what is in it; the container may be changing it meanwhile.
+
+    No recursion, since it can nest directories deeper than Python's stack, and of a great directory the first
+    names only.
+    """
+    top = os.open(directory, _DIRECTORY)
+    try:
+        pending = ["."]
+        while pending:
+            yield from _inside(top, pending.pop(), pending)
+    finally:
+        os.close(top)
+
+
+def _inside(top: int, inside: str, pending: list[str]) -> Iterator[Entry]:
+    """Yield a directory and what it has beside directories; those go to `pending`, the first one last."""
+    try:
+        descriptor = openat2(top, inside, _DIRECTORY, resolve=RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+    except OSError as error:
+        if error.errno not in _OUT_OF_REACH:
+            raise
+        return
+    try:
+        with os.scandir(descriptor) as found:
+            names = sorted(entry.name for entry in islice(found, MOST_FILES + 1))
         if inside != ".":
-            yield Entry(f"/{inside}", False, is_opaque(parent_fd), bool(directories or files))
-        for name in sorted([*files, *directories]):  # a link to a directory is among the directories
-            try:
-                status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            if not stat.S_ISDIR(status.st_mode):
-                yield Entry(os.path.normpath(f"/{inside}/{name}"), is_whiteout(status))
+            yield Entry(f"/{inside}", False, is_opaque(descriptor), bool(names))
+        directories = []
+        for name in names:
+            path = name if inside == "." else f"{inside}/{name}"
+            with suppress(FileNotFoundError):
+                status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode):
+                    directories.append(path)
+                else:
+                    yield Entry(f"/{path}", is_whiteout(status))
+        pending += reversed(directories)
+    finally:
+        os.close(descriptor)
 
 
 def counted(there: Content) -> str:

@@ -81,13 +81,18 @@ def tree(ancestors: Sequence[Process], members: Iterable[int]) -> list[str]:
     return lines + _branches(roots, found, "   " * (len(ancestors) - 1))
 
 
-def _branches(these: Sequence[Process], found: dict[int, Process], indent: str) -> list[str]:
+def _branches(roots: Sequence[Process], found: dict[int, Process], indent: str) -> list[str]:
+    """Draw processes and what they made. No recursion: a container may have a long line of descent."""
+    children: dict[int, list[Process]] = {}
+    for one in found.values():
+        children.setdefault(one.parent, []).append(one)
     lines = []
-    for one in these:
-        is_last = one is these[-1]
+    pending = [(one, indent, one is roots[-1]) for one in reversed(roots)]
+    while pending:
+        one, indent, is_last = pending.pop()
         lines.append(cut(f"{indent}{'└─' if is_last else '├─'} {one}: {one.command}"))
-        children = [child for child in found.values() if child.parent == one.pid]
-        lines += _branches(children, found, indent + ("   " if is_last else "│  "))
+        below, deeper = children.get(one.pid, []), (indent + ("   " if is_last else "│  "))[:WIDTH]
+        pending += [(child, deeper, child is below[-1]) for child in reversed(below)]
     return lines
 
 
