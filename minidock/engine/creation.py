@@ -41,13 +41,11 @@ from minidock.engine.model import (
 )
 from minidock.engine.views import Created
 from minidock.errors import InvalidParameter, NotFound
-from minidock.formats.image import host_platform
+from minidock.formats import image as image_format
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
     from minidock.storage.images import Image
-
-SAME_ARCHITECTURE = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
 
 
 def create(
@@ -185,12 +183,12 @@ def _networking(config: ContainerConfig, host: HostConfig, given: NetworkingConf
 
 def _check_platform(reference: str, image: Image, text: str) -> None:
     """Raise NotFound for an image of another machine than asked for (`linux/arm64`, `arm64`, `linux`)."""
-    host = host_platform()
+    host = image_format.host_platform()
     system, _, more = text.partition("/")
     architecture = more.partition("/")[0]
     if not more and system != host.os:
         system, architecture = host.os, system
-    architecture = SAME_ARCHITECTURE.get(architecture, architecture) or host.architecture
+    architecture = image_format.architecture(architecture) or host.architecture
     if (system, architecture) != (image.os, image.architecture):
         raise NotFound(
             f"image with reference {reference} was found but does not match the specified platform: "

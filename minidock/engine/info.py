@@ -26,6 +26,7 @@ from minidock.engine.views import (
     Swarm,
     Version,
 )
+from minidock.formats import image as image_format
 from minidock.formats.digest import digest_of
 from minidock.kernel.mounts import mountinfo
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 API_VERSION = "1.50"
 MINIMUM_API_VERSION = "1.10"
-GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def info(engine: Engine) -> Info:
@@ -101,7 +101,7 @@ def info(engine: Engine) -> Info:
 
 def version(engine: Engine) -> Version:
     """Return what `docker version` shows of the server."""
-    architecture = GO_ARCHITECTURES.get(engine.host.machine, engine.host.machine)
+    architecture = image_format.architecture(engine.host.machine)
     details = {
         "ApiVersion": API_VERSION,
         "Arch": architecture,

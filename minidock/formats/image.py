@@ -259,10 +259,14 @@ def created_time(text: str | None) -> float:
         return 0.0
 
 
+def architecture(name: str) -> str:
+    """Return Go's word for a kind of processor that may have the kernel's or a user's."""
+    return {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}.get(name, name)
+
+
 def host_platform() -> Platform:
     """Return the platform of this machine, in Go's words."""
-    machine = os.uname().machine
-    return Platform({"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine), "linux")
+    return Platform(architecture(os.uname().machine), "linux")
 
 
 def encode(document: msgspec.Struct) -> bytes:
