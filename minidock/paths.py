@@ -3,7 +3,7 @@
 Below the *data root* lies what must survive a reboot, below the *exec root* what must not.
 
     DATA-ROOT/images/              OCI image layout: oci-layout, index.json, blobs/sha256/, repositories.json
-    DATA-ROOT/layers/<chain id>/   unpacked layers: diff/, and layer.json; layers/l/XXXX short links
+    DATA-ROOT/layers/<chain id>/   unpacked layers: diff/, and layer.json; layers/l/<26 letters> short links
     DATA-ROOT/containers/<id>/     config.json, state.json, exit.json, hosts, hostname, <id>-json.log, ...
     DATA-ROOT/containers/<id>/rw/  the read-write layer: diff/ (upperdir) and work/ (workdir)
     DATA-ROOT/volumes/<name>/      named and anonymous volumes: _data/ and volume.json
