@@ -273,7 +273,7 @@ class _Extraction:
         hidden = f"{parent}/{whiteout.hides}" if parent else whiteout.hides
         if whiteout.is_opaque:
             self._make_opaque(parent)
-        elif self._lowers.find(hidden) is not None:
+        elif self._lowers.find(hidden) is not None and self._is_below(parent, whiteout.hides):
             try:
                 os.mknod(
                     whiteout.hides,
@@ -288,6 +288,14 @@ class _Extraction:
                 if stat.S_ISDIR(status.st_mode):
                     self._make_opaque(hidden)
         return True
+
+    def _is_below(self, parent: str, name: str) -> bool:
+        """Tell whether the layers below have `name` where `parent` really is: a link of this layer's own may
+        lead there."""
+        assert self._lowers is not None
+        top, place = (os.readlink(f"/proc/self/fd/{fd}") for fd in (self._root, self._open_parent(parent)))
+        path = os.path.relpath(os.path.join(place, name), top)
+        return path == os.path.join(parent, name) or self._lowers.find(path) is not None
 
     def _make_opaque(self, path: str) -> None:
         fd = os.open(".", _DIRECTORY, dir_fd=self._open_parent(path))

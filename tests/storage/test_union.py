@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minidock.errors import InvalidParameter, NotFound
@@ -105,6 +105,7 @@ def as_united(layers: LayerStore, chain: list[ChainID]) -> dict[str, tuple[Any, 
 
 
 @given(stack=st.lists(LAYER, min_size=1, max_size=4))
+@example(stack=[[("a/a", "file")], [("a", "link"), ("a/a", "hole")]])  # the hole is made elsewhere
 def test_the_union_is_what_the_overlay_shows(
     stack: list[list[tuple[str, str]]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
