@@ -123,8 +123,7 @@ def rounds(request: pytest.FixtureRequest) -> int:
     return asked if full is None else min(asked, full)
 
 
-@pytest.fixture(scope="session")
-def docker_clients() -> list[str]:
+def every_docker_client() -> list[str]:
     """Return every docker command line on PATH, where ./test has put the one that it unpacked, if it did."""
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     candidates = [os.path.join(folder, "docker") for folder in folders]
@@ -133,6 +132,12 @@ def docker_clients() -> list[str]:
         if os.access(path, os.X_OK) and os.path.isfile(path) and _is_docker(path):
             found.setdefault(os.path.realpath(path), path)
     return list(found.values())
+
+
+@pytest.fixture(scope="session")
+def docker_clients() -> list[str]:
+    """Every docker command line of this machine."""
+    return every_docker_client()
 
 
 @pytest.fixture
