@@ -23,6 +23,9 @@ from minidock.network.endpoint import Route
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
 
+# What was asked of each network, by its name.
+Given = dict[str, EndpointConfig | None]
+
 
 def connect(engine: Engine, network: str, reference: str, asked: EndpointConfig) -> None:
     """Let a container join a network; Forbidden when it is in it, or shares somebody else's network."""
@@ -33,13 +36,13 @@ def connect(engine: Engine, network: str, reference: str, asked: EndpointConfig)
         _require_own_network(container, record)
         if _key(container, record) is not None:
             raise Forbidden(f"endpoint with name {container.name} already exists in network {record.name}")
-        if container.is_running and endpoints.is_bridged(record):
-            _join(engine, container, record, asked)
         given = dict(container.record.networking.endpoints_config or {})
         if not endpoints.is_bridged(record):
             given = {}
-        given = {name: value for name, value in given.items() if name != "none"}
-        _keep(container, {**given, record.name: asked})
+        given = {name: value for name, value in given.items() if name != "none"} | {record.name: asked}
+        if container.is_running and endpoints.is_bridged(record):
+            _join(engine, container, record, given)
+        _keep(container, given)
         _rewrite_names(engine, container)
     endpoints.publish_event(engine, container, record.id, "connect")
 
@@ -78,15 +81,15 @@ def _rewrite_names(engine: Engine, container: Container) -> None:
         name_service.open_zone(engine, container, descriptor, container.state.endpoints, ExitStack())
 
 
-def _join(engine: Engine, container: Container, record: NetworkRecord, asked: EndpointConfig) -> None:
-    present = container.state.endpoints
+def _join(engine: Engine, container: Container, record: NetworkRecord, given: Given) -> None:
+    present, asked = container.state.endpoints, given[record.name] or EndpointConfig()
     with ExitStack() as undo:
         failed = undo.enter_context(ExitStack())
         descriptor = endpoints.running_namespace(container, undo)
         made = endpoints.reserve(engine, record, asked, present.values(), failed)
         endpoints.plug(engine, container, record, asked, made, descriptor, [])
         failed.callback(endpoint.unplug, made.link)
-        after = endpoints.in_order(engine, container, {**present, record.id: made})
+        after = endpoints.in_order(engine, given, {**present, record.id: made})
         _reroute(descriptor, after)
         _republish(engine, container, after, failed)
         failed.pop_all()
@@ -94,7 +97,8 @@ def _join(engine: Engine, container: Container, record: NetworkRecord, asked: En
 
 def _leave(engine: Engine, container: Container, made: Endpoint) -> None:
     rest = {key: other for key, other in container.state.endpoints.items() if other is not made}
-    after = endpoints.in_order(engine, container, rest)
+    given = container.record.networking.endpoints_config or {}
+    after = endpoints.in_order(engine, given, rest)
     with ExitStack() as undo:
         failed = undo.enter_context(ExitStack())
         descriptor = endpoints.running_namespace(container, undo)
@@ -140,17 +144,11 @@ def _republish(engine: Engine, container: Container, after: dict[str, Endpoint],
 def _require_own_network(container: Container, record: NetworkRecord) -> None:
     mode = container.record.host_config.network_mode
     if mode.startswith("container:") or mode == "host":
-        raise Forbidden(
-            "container sharing network namespace with another container or host cannot be connected to any "
-            "other network"
-        )
+        raise Forbidden(network_validation.SHARED)
     if record.name == "host":
         raise Forbidden("container cannot be disconnected from host network or connected to host network")
     if record.name == "none" and container.state.endpoints:
-        raise Forbidden(
-            "container cannot be connected to multiple networks with one of the networks in private (none) "
-            "mode"
-        )
+        raise Forbidden(network_validation.NO_NETWORK)
 
 
 def _key(container: Container, record: NetworkRecord) -> str | None:
@@ -158,7 +156,7 @@ def _key(container: Container, record: NetworkRecord) -> str | None:
     return next((name for name in given if name in (record.name, record.id)), None)
 
 
-def _keep(container: Container, given: dict[str, EndpointConfig | None]) -> None:
+def _keep(container: Container, given: Given) -> None:
     networking = NetworkingConfig(endpoints_config=given)
     record = msgspec.structs.replace(container.record, networking=networking)
     records.write_config(container.directory, record)

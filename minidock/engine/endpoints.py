@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from itertools import count
 from typing import TYPE_CHECKING
@@ -83,9 +83,10 @@ def running_namespace(container: Container, undo: ExitStack) -> int:
     return descriptor
 
 
-def in_order(engine: Engine, container: Container, made: dict[str, Endpoint]) -> dict[str, Endpoint]:
-    """Return endpoints with the one first that has the default route."""
-    given = container.record.networking.endpoints_config or {}
+def in_order(
+    engine: Engine, given: Mapping[str, EndpointConfig | None], made: dict[str, Endpoint]
+) -> dict[str, Endpoint]:
+    """Return endpoints with the one first that has the default route; `given` is what was asked of each."""
 
     def rank(identifier: str) -> tuple[int, bool, str]:
         record = engine.networks.find(identifier)

@@ -15,6 +15,12 @@ from minidock.errors import InvalidParameter, NotFound, Unsupported
 from minidock.network.addresses import Subnet, parse_address, parse_subnet
 
 NOT_USER_DEFINED = frozenset({"", "default", "bridge", "host", "none"})
+SHARED = (
+    "container sharing network namespace with another container or host cannot be connected to any other network"
+)
+NO_NETWORK = (
+    "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+)
 _MAC = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
 _PORT = re.compile(r"(\d{1,5})(-\d{1,5})?(/(tcp|udp|sctp))?")
 
@@ -35,6 +41,7 @@ def check(config: ContainerConfig, host: HostConfig, networking: NetworkingConfi
         )
     if config.mac_address and not _MAC.fullmatch(config.mac_address):
         raise InvalidParameter(f"invalid MAC address: {config.mac_address}")
+    _check_alone(mode, networking)
     for name, endpoint in (networking.endpoints_config or {}).items():
         if endpoint is not None:
             check_endpoint(name, endpoint)
@@ -43,6 +50,16 @@ def check(config: ContainerConfig, host: HostConfig, networking: NetworkingConfi
             raise InvalidParameter(f"invalid port specification: {port!r}")
         for binding in bindings or ():
             _check_binding(binding.host_ip, binding.host_port)
+
+
+def _check_alone(mode: str, networking: NetworkingConfig) -> None:
+    """Raise InvalidParameter when a mode that has no network of its own stands beside a network."""
+    others = {name for name in networking.endpoints_config or {} if name != mode}
+    both = others | {mode}
+    if others and (mode.startswith("container:") or "host" in both):
+        raise InvalidParameter(SHARED)
+    if others and "none" in both:
+        raise InvalidParameter(NO_NETWORK)
 
 
 def check_endpoint(network: str, endpoint: EndpointConfig) -> None:

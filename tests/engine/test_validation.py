@@ -28,7 +28,8 @@ CONFIG_MEMBERS = set(ContainerConfig.__struct_fields__)
 def check(machine: host.Host = MACHINE, **members: Any) -> list[str]:
     config = ContainerConfig(**{name: value for name, value in members.items() if name in CONFIG_MEMBERS})
     wanted = HostConfig(**{name: value for name, value in members.items() if name not in CONFIG_MEMBERS})
-    return validation.check(config, wanted, NetworkingConfig(endpoints_config={"default": None}), machine)
+    networking = NetworkingConfig(endpoints_config={wanted.network_mode or "default": None})
+    return validation.check(config, wanted, networking, machine)
 
 
 def test_what_the_cli_sends_for_a_plain_run_gives_no_warning() -> None:
@@ -132,6 +133,33 @@ def test_an_alias_needs_a_network_of_the_user() -> None:
     in_default = NetworkingConfig(endpoints_config={"bridge": asked})
     with pytest.raises(InvalidParameter, match="only for containers in user defined networks"):
         validation.check(ContainerConfig(), HostConfig(), in_default, MACHINE)
+
+
+@pytest.mark.parametrize(
+    ("mode", "networks", "message"),
+    [
+        ("none", ["none", "bridge"], "one of the networks in private .none. mode"),
+        ("bridge", ["bridge", "none"], "one of the networks in private .none. mode"),
+        ("mine", ["mine", "host"], "sharing network namespace with another container or host"),
+        ("host", ["mine"], "sharing network namespace with another container or host"),
+        ("container:x", ["mine"], "sharing network namespace with another container or host"),
+    ],
+)
+def test_a_container_without_a_network_of_its_own_joins_none(
+    mode: str, networks: list[str], message: str
+) -> None:
+    networking = NetworkingConfig(endpoints_config=dict.fromkeys(networks))
+    with pytest.raises(InvalidParameter, match=message):
+        validation.check(ContainerConfig(), HostConfig(network_mode=mode), networking, MACHINE)
+
+
+@pytest.mark.parametrize(
+    ("mode", "networks"),
+    [("none", ["none"]), ("host", ["host"]), ("host", []), ("container:x", ["container:x"]), ("", ["a", "b"])],
+)
+def test_a_mode_is_its_own_only_network(mode: str, networks: list[str]) -> None:
+    networking = NetworkingConfig(endpoints_config=dict.fromkeys(networks))
+    assert validation.check(ContainerConfig(), HostConfig(network_mode=mode), networking, MACHINE) == []
 
 
 @pytest.mark.parametrize(

@@ -275,6 +275,38 @@ def test_published_ports_follow_the_network_that_leads_out(engine: Engine, name:
         assert "elements" not in engine.elements("published4-any")
 
 
+def way_out(engine: Engine, container: str) -> str:
+    """Return the gateway of the container's default route, as its own kernel table has it."""
+    table = Path(f"/proc/{engine.pid(container)}/net/route").read_text().splitlines()[1:]
+    (gateway,) = [words[2] for words in map(str.split, table) if words[1] == "00000000"]
+    return socket.inet_ntoa(bytes.fromhex(gateway)[::-1])
+
+
+def test_the_way_out_is_the_network_of_the_highest_priority_then_the_first_by_name(
+    engine: Engine, name: str
+) -> None:
+    first, second, third = (f"{name}-{letter}" for letter in "abc")
+    for one in (first, second, third):
+        create(engine, one)
+
+    def gateway(container: str, network: str) -> str:
+        return str(engine.settings(container)["Networks"][network]["Gateway"])
+
+    by_name = engine.run(network=second, EndpointsConfig={second: {}, first: {}})
+    assert way_out(engine, by_name) == gateway(by_name, first)
+    asked = engine.run(network=first, EndpointsConfig={first: {}, second: {"GwPriority": 2}})
+    assert way_out(engine, asked) == gateway(asked, second)
+    assert engine.settings(asked)["Networks"][second]["GwPriority"] == 2
+    higher = {"Container": asked, "EndpointConfig": {"GwPriority": 3}}
+    engine.client.post(f"/networks/{third}/connect", higher)
+    assert way_out(engine, asked) == gateway(asked, third)
+    engine.client.post(f"/networks/{third}/disconnect", {"Container": asked})
+    assert way_out(engine, asked) == gateway(asked, second)
+    lower = {"Container": asked, "EndpointConfig": {"GwPriority": -1}}
+    engine.client.post(f"/networks/{third}/connect", lower)
+    assert way_out(engine, asked) == gateway(asked, second)
+
+
 def test_ipv6_is_there_when_asked_for(engine: Engine, name: str) -> None:
     create(engine, name, EnableIPv6=True)
     one, other = engine.run(network=name), engine.run(network=name)
