@@ -1,7 +1,6 @@
 """Routes of images: list, inspect, name, remove, save, load, import and prune."""
 
 import contextlib
-import json
 from typing import Any, BinaryIO, cast
 
 from minidock.api import pull
@@ -12,7 +11,7 @@ from minidock.api.wire import to_wire
 from minidock.engine import image_diff, image_views, images, prune
 from minidock.engine.engine import Engine
 from minidock.errors import InvalidParameter, Unsupported
-from minidock.formats.image import host_platform
+from minidock.formats.image import host_platform, parse_platform
 
 EMPTY_TAGS_SINCE: ApiVersion = (1, 43)
 VIRTUAL_SIZE_UNTIL: ApiVersion = (1, 43)
@@ -152,23 +151,15 @@ def _import(engine: Engine, exchange: Exchange) -> None:
 
 
 def _refuse_other_platform(exchange: Exchange) -> None:
-    """Refuse a `platform` (`linux/arm64`, or JSON since API 1.48) that is not this machine's."""
+    """Refuse a `platform` that is not this machine's."""
     text = exchange.query.text("platform")
     if not text:
         return
-    host = host_platform()
-    try:
-        words = (
-            json.loads(text)
-            if text.startswith("{")
-            else dict(zip(("os", "architecture"), text.split("/"), strict=False))
-        )
-        wanted = (words.get("os") or host.os, words.get("architecture") or host.architecture)
-    except (ValueError, AttributeError):
-        raise InvalidParameter(f"invalid platform: {text}") from None
-    if wanted != (host.os, host.architecture):
+    host, wanted = host_platform(), parse_platform(text)
+    if (wanted.os, wanted.architecture) != (host.os, host.architecture):
         raise Unsupported(
-            f"images are kept for {host.os}/{host.architecture} only, not for {'/'.join(wanted)}"
+            f"images are kept for {host.os}/{host.architecture} only, "
+            f"not for {wanted.os}/{wanted.architecture}"
         )
 
 

@@ -183,14 +183,9 @@ def _networking(config: ContainerConfig, host: HostConfig, given: NetworkingConf
 
 def _check_platform(reference: str, image: Image, text: str) -> None:
     """Raise NotFound for an image of another machine than asked for (`linux/arm64`, `arm64`, `linux`)."""
-    host = image_format.host_platform()
-    system, _, more = text.partition("/")
-    architecture = more.partition("/")[0]
-    if not more and system != host.os:
-        system, architecture = host.os, system
-    architecture = image_format.architecture(architecture) or host.architecture
-    if (system, architecture) != (image.os, image.architecture):
+    wanted = image_format.parse_platform(text)
+    if (wanted.os, wanted.architecture) != (image.os, image.architecture):
         raise NotFound(
             f"image with reference {reference} was found but does not match the specified platform: "
-            f"wanted {system}/{architecture}, actual: {image.os}/{image.architecture}"
+            f"wanted {wanted.os}/{wanted.architecture}, actual: {image.os}/{image.architecture}"
         )

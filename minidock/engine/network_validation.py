@@ -16,7 +16,8 @@ from minidock.network.addresses import Subnet, parse_address, parse_subnet
 
 NOT_USER_DEFINED = frozenset({"", "default", "bridge", "host", "none"})
 SHARED = (
-    "container sharing network namespace with another container or host cannot be connected to any other network"
+    "container sharing network namespace with another container or host cannot be connected to any other "
+    "network"
 )
 NO_NETWORK = (
     "container cannot be connected to multiple networks with one of the networks in private (none) mode"

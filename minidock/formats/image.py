@@ -9,6 +9,7 @@ config.md; Docker's extra members as moby writes them.
 
 import json
 import os
+import re
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
@@ -267,6 +268,27 @@ def architecture(name: str) -> str:
 def host_platform() -> Platform:
     """Return the platform of this machine, in Go's words."""
     return Platform(architecture(os.uname().machine), "linux")
+
+
+def parse_platform(text: str) -> Platform:
+    """Read what a client says of a platform: `linux/arm64`, `linux`, `arm64`, or since API 1.48 JSON with
+    `os` and `architecture`. What is left out is this machine's; InvalidParameter for what is no platform.
+    """
+    host = host_platform()
+    if text.startswith("{"):
+        try:
+            given = msgspec.json.decode(text, type=dict[str, Any])
+        except (msgspec.DecodeError, msgspec.ValidationError):
+            raise InvalidParameter(f"invalid platform: {text}") from None
+        system, processor = given.get("os") or host.os, given.get("architecture") or ""
+    else:
+        system, _, more = text.partition("/")
+        processor = more.partition("/")[0]
+        if not more and system != host.os:
+            system, processor = host.os, system
+    if not all(isinstance(word, str) and re.fullmatch(r"[\w.-]*", word) for word in (system, processor)):
+        raise InvalidParameter(f"invalid platform: {text}")
+    return Platform(architecture(processor.lower()) or host.architecture, system.lower() or host.os)
 
 
 def encode(document: msgspec.Struct) -> bytes:

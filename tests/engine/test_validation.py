@@ -155,7 +155,13 @@ def test_a_container_without_a_network_of_its_own_joins_none(
 
 @pytest.mark.parametrize(
     ("mode", "networks"),
-    [("none", ["none"]), ("host", ["host"]), ("host", []), ("container:x", ["container:x"]), ("", ["a", "b"])],
+    [
+        ("none", ["none"]),
+        ("host", ["host"]),
+        ("host", []),
+        ("container:x", ["container:x"]),
+        ("", ["a", "b"]),
+    ],
 )
 def test_a_mode_is_its_own_only_network(mode: str, networks: list[str]) -> None:
     networking = NetworkingConfig(endpoints_config=dict.fromkeys(networks))

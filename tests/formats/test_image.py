@@ -25,10 +25,12 @@ from minidock.formats.image import (
     RootFS,
     created_time,
     encode,
+    host_platform,
     parse_config,
     parse_document,
     parse_index,
     parse_manifest,
+    parse_platform,
 )
 
 DIGEST = digest_of(b"")
@@ -208,3 +210,28 @@ def test_a_document_of_very_many_small_values_is_refused_before_it_fills_the_mem
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < len(data)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("linux/arm64", ("linux", "arm64")),
+        ("linux/arm64/v8", ("linux", "arm64")),
+        ("Linux/AArch64", ("linux", "arm64")),
+        ("s390x", ("linux", "s390x")),
+        ("linux", ("linux", host_platform().architecture)),
+        ("windows/amd64", ("windows", "amd64")),
+        ('{"os": "linux", "architecture": "x86_64"}', ("linux", "amd64")),
+        ('{"architecture": "arm64"}', ("linux", "arm64")),
+        ("{}", ("linux", host_platform().architecture)),
+    ],
+)
+def test_a_platform_is_read_as_clients_say_it(text: str, expected: tuple[str, str]) -> None:
+    found = parse_platform(text)
+    assert (found.os, found.architecture) == expected
+
+
+@pytest.mark.parametrize("text", ["{", "[]{", "linux/amd 64", '{"os": 1}', '{"architecture": ["amd64"]}'])
+def test_what_is_no_platform_is_refused(text: str) -> None:
+    with pytest.raises(InvalidParameter, match="invalid platform"):
+        parse_platform(text)
