@@ -115,7 +115,9 @@ def many(machine: Machine) -> Iterator[Result]:
             idle.samples[engine.name] = [float(before)]
         for turn in range(2):
             names = [f"many-{turn}-{number}" for number in range(MANY)]
-            take_turns(started, {engine.name: Contestant(_start_all(engine, names))}, 1, warm_up=False)
+            take_turns(
+                started, {engine.name: Contestant(_start_all(engine, names, engine.no_network))}, 1, False
+            )
             if engine.name in started.skipped:
                 _quietly(engine, "rm", "-f", *names)
                 break
@@ -126,6 +128,19 @@ def many(machine: Machine) -> Iterator[Result]:
                 removed, {engine.name: Contestant(_command(engine, "rm", "-f", *names))}, 1, warm_up=False
             )
     yield from (started, removed, idle, each)
+
+
+def many_bridged(machine: Machine) -> Iterator[Result]:
+    """40 containers on the default bridge, as plain `run -d` makes them, and their removal."""
+    started = Result(f"{MANY} x run -d on the bridge, {AT_ONCE} at a time", "s", "docker/5")
+    removed = Result(f"rm -f of those {MANY} on the bridge", "s", "docker/5")
+    for turn in range(2):
+        names = [f"bridged-{turn}-{number}" for number in range(MANY)]
+        for engine in machine.engines:
+            if engine.host:
+                take_turns(started, {engine.name: Contestant(_start_all(engine, names, []))}, 1, False)
+                take_turns(removed, {engine.name: Contestant(_command(engine, "rm", "-f", *names))}, 1, False)
+    yield from (started, removed)
 
 
 def load(machine: Machine) -> Iterator[Result]:
@@ -178,6 +193,7 @@ ROWS: Mapping[str, Callable[[Machine], Iterator[Result]]] = {
     "cli": command_lines,
     "exec": execute,
     "many": many,
+    "many-bridge": many_bridged,
     "load": load,
     "flood": flood,
     "published": through_a_port,
@@ -207,9 +223,9 @@ def _over_api(engine: Engine) -> Contestant:
     )
 
 
-def _start_all(engine: Engine, names: Sequence[str]) -> Callable[[], object]:
+def _start_all(engine: Engine, names: Sequence[str], network: Sequence[str]) -> Callable[[], object]:
     def start(name: str) -> None:
-        engine.run("run", "-d", "--name", name, *engine.no_network, IMAGE, "sleep", "600")
+        engine.run("run", "-d", "--name", name, *network, IMAGE, "sleep", "600")
 
     def act() -> None:
         with ThreadPoolExecutor(AT_ONCE) as pool:
