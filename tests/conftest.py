@@ -73,7 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, and count, the cases that need an option which was not given."""
+    """Leave out, and count, the cases that need an option which was not given; stretch others' limits."""
     for marker, option in ON_REQUEST.items():
         left_out = [item for item in items if item.get_closest_marker(marker)]
         if left_out and not config.getoption(option):
@@ -82,7 +82,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             items[:] = [item for item in items if not item.get_closest_marker(marker)]
     limit = STRESS_TIMEOUT * (100 if config.getoption("--soak") else 1)
     for item in items:
-        if "rounds" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("timeout"):
+        own = item.get_closest_marker("timeout")
+        if own is not None:
+            item.add_marker(pytest.mark.timeout(own.args[0] * TIME_SCALE), append=False)
+        elif "rounds" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.timeout(limit * TIME_SCALE))
 
 

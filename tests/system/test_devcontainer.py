@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.conftest import TIMEOUT, Docker
+from tests.system.conftest import Docker
 
 MERGED = ("bin", "sbin", "lib", "lib64")
 EMPTY = ("dev", "etc", "proc", "root", "run", "sys", "usr", "var/lib/minidock", "var/log")
@@ -78,7 +78,7 @@ def places(checkout: Path) -> list[str]:
     return [word for path in sorted(wanted) for word in ("-v", f"{path}:{path}:ro")]
 
 
-@pytest.mark.timeout(TIMEOUT)
+@pytest.mark.timeout(120)
 def test_the_engine_works_in_a_dev_container(
     docker: Docker, flags: list[str], image: str, checkout: Path
 ) -> None:
