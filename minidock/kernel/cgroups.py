@@ -11,6 +11,7 @@ group.delete()
 
 import ctypes
 import errno
+import functools
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -91,9 +92,15 @@ def hierarchy() -> Hierarchy:
     raise OSError(errno.ENODEV, "no cgroup file system is mounted", USUAL_MOUNT_POINT)
 
 
+@functools.cache
+def known() -> Hierarchy:
+    """Return what this process has found at its first question: a host's cgroups stay where they are."""
+    return hierarchy()
+
+
 def at(path: str) -> Cgroup:
-    """Name the cgroup at `path` on this host (see Hierarchy.at, which asks the host only once)."""
-    return hierarchy().at(path)
+    """Name the cgroup at `path` on this host; see Hierarchy.at."""
+    return known().at(path)
 
 
 def join_by(descriptors: Iterable[int]) -> None:

@@ -96,24 +96,6 @@ NUMBERS: Final[dict[str, dict[str, int]]] = {
 ARCHITECTURE: Final = os.uname().machine
 
 
-class Register:
-    """How a Python value travels in one 64-bit register: the `argtypes` of syscall(2).
-
-    Without it ctypes would pass an int as a 32-bit C int and leave the upper half of the register to chance.
-    """
-
-    @classmethod
-    def from_param(cls, value: Any) -> Any:
-        """Return the ctypes object for an int, bytes, None, or a ctypes pointer, array or byref()."""
-        if isinstance(value, int):
-            return ctypes.c_long(value)
-        if isinstance(value, bytes):
-            return ctypes.c_char_p(value)
-        if value is None:
-            return ctypes.c_void_p(None)
-        return value
-
-
 def _raise_errno(result: Any, _function: Any, _arguments: Any) -> Any:
     if result == -1:
         number = ctypes.get_errno()
@@ -121,9 +103,10 @@ def _raise_errno(result: Any, _function: Any, _arguments: Any) -> Any:
     return result
 
 
-_PROTOTYPE: Final[list[Any]] = [ctypes.c_long] + [Register] * 6
 libc: Final = ctypes.CDLL(None, use_errno=True)
-libc.syscall.argtypes = _PROTOTYPE
+# An argument fills a whole register: an int all of its 64 bits (without argtypes the lower 32), bytes and
+# byref() a pointer, None a null pointer.
+libc.syscall.argtypes = [ctypes.c_long] + [ctypes.c_void_p] * 6
 libc.syscall.restype = ctypes.c_long
 libc.syscall.errcheck = _raise_errno
 

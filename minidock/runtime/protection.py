@@ -5,6 +5,7 @@ a mask must be what it seems (an image can bring a `/dev/null` of its own), and 
 reach procfs. OCI runtime specification, maskedPaths and readonlyPaths; mount_setattr(2).
 """
 
+import contextlib
 import errno
 import os
 import stat
@@ -14,6 +15,7 @@ from minidock.kernel import mounts, openat2
 from minidock.runtime import filesystems
 
 NULL_DEVICE = os.makedev(1, 3)
+_WITHIN_ONE_MOUNT = openat2.RESOLVE_NO_SYMLINKS | openat2.RESOLVE_NO_XDEV
 _CLONE = mounts.OPEN_TREE_CLONE | mounts.OPEN_TREE_CLOEXEC | mounts.AT_EMPTY_PATH
 
 
@@ -74,19 +76,22 @@ def make_readonly(root: int, paths: Iterable[str]) -> None:
             os.close(target)
 
 
-def write_sysctls(values: Mapping[str, str]) -> None:
+def write_sysctls(values: Mapping[str, str], root: int = -1) -> None:
     """Set each kernel parameter (`net.ipv4.ip_forward`) of the namespaces that this process is in.
 
-    The write goes through a procfs of our own that nothing can be mounted over.
+    The write goes through the procfs that was mounted below the directory `root`, where nothing lies over
+    sys/ yet, or through one of our own: closing that waits for every processor (synchronize_rcu), which is
+    why it comes second.
     """
     if not values:
         return
-    proc = mounts.detached("proc", [])
+    proc = _writable_procfs(root)
+    proc = mounts.detached("proc", []) if proc < 0 else proc
     try:
         for name, value in values.items():
             path = "sys/" + name.replace(".", "/")
             try:
-                descriptor = openat2.openat2(proc, path, os.O_WRONLY, resolve=openat2.RESOLVE_NO_SYMLINKS)
+                descriptor = openat2.openat2(proc, path, os.O_WRONLY, resolve=_WITHIN_ONE_MOUNT)
                 try:
                     os.write(descriptor, value.encode())
                 finally:
@@ -96,6 +101,22 @@ def write_sysctls(values: Mapping[str, str]) -> None:
                 raise
     finally:
         os.close(proc)
+
+
+def _writable_procfs(root: int) -> int:
+    """Return the directory /proc in `root` when it is a procfs that can be written and has its own sys/, else
+    -1.
+    """
+    proc = -1 if root < 0 else _existing(root, "/proc")
+    if proc < 0:
+        return -1
+    with contextlib.suppress(OSError):
+        os.close(openat2.openat2(proc, "sys", os.O_PATH, resolve=_WITHIN_ONE_MOUNT))
+        is_writable = not os.fstatvfs(proc).f_flag & os.ST_RDONLY
+        if is_writable and mounts.file_system_type(proc) == mounts.PROC_SUPER_MAGIC:
+            return proc
+    os.close(proc)
+    return -1
 
 
 def _cover(target: int, source: int) -> None:

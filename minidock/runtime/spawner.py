@@ -6,6 +6,7 @@ live on without it. fork(2).
 """
 
 import codecs
+import contextlib
 import gc
 import importlib
 import importlib.util
@@ -17,7 +18,7 @@ import sys
 from types import ModuleType
 from typing import NoReturn
 
-from minidock.kernel import process
+from minidock.kernel import cgroups, process
 from minidock.runtime import bundle, protocol, shim
 
 
@@ -53,6 +54,8 @@ def learn() -> None:
     """Do once what every shim would do again on pages of its own, 0.7 MB for each container."""
     codecs.lookup("ascii")  # imports the codec
     bundle.parse(b"{}")  # msgspec looks at a type when it first meets it
+    with contextlib.suppress(OSError):  # without cgroups a container says so at its start
+        cgroups.known()
 
 
 def become_shim(channel: socket.socket, message: protocol.Message, descriptors: list[int]) -> NoReturn:

@@ -4,6 +4,7 @@ import ctypes
 import errno
 import os
 import re
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -78,13 +79,17 @@ def test_an_int_fills_all_64_bits_of_its_register(in_child) -> None:
     assert in_child(name_by_address) == "by-address\n"
 
 
-def test_registers_take_ints_bytes_none_and_pointers() -> None:
-    assert libc.Register.from_param(2**63 + 5).value == -(2**63) + 5
-    assert libc.Register.from_param(-100).value == -100
-    assert libc.Register.from_param(b"text").value == b"text"
-    assert libc.Register.from_param(None).value is None
-    pointer = ctypes.byref(ctypes.c_int())
-    assert libc.Register.from_param(pointer) is pointer
+def test_negative_ints_bytes_pointers_and_nothing_are_arguments_too(in_child) -> None:
+    how = ctypes.create_string_buffer(struct.pack("=3Q", os.O_PATH, 0, 0))
+
+    def open_here() -> str:
+        os.chdir("/proc/self")
+        descriptor = libc.syscall("openat2", -100, b"fd", ctypes.byref(how), 24)  # -100 is AT_FDCWD
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+
+    assert in_child(open_here).endswith("/fd")
+    with pytest.raises(OSError, match="Bad address"):
+        libc.syscall("openat2", -100, None, ctypes.byref(how), 24)
 
 
 def test_the_arguments_that_are_not_given_are_zero(in_child) -> None:

@@ -127,3 +127,18 @@ def test_sysctls_are_set_in_the_containers_namespaces_only(bench) -> None:
 def test_a_sysctl_that_does_not_take_stops_the_start_and_is_named(bench, name: str, value: str) -> None:
     with pytest.raises(StartFailed, match=name.replace(".", r"\.")):
         bench.run(protected(bench, "true", sysctl={name: value}))
+
+
+@pytest.mark.parametrize("where", ["read-only /proc", "something over /proc/sys", "no /proc"])
+def test_sysctls_are_set_wherever_the_containers_own_procfs_cannot_be_written(bench, where: str) -> None:
+    spec = protected(bench, "cat /seen/sys/net/ipv4/ip_default_ttl", sysctl={"net.ipv4.ip_default_ttl": "33"})
+    others = [entry for entry in spec["mounts"] if entry["destination"] != "/proc"]
+    proc = {"destination": "/proc", "type": "proc", "source": "proc", "options": []}
+    cover = {"destination": "/proc/sys", "type": "tmpfs", "source": "tmpfs", "options": []}
+    own = {
+        "read-only /proc": [{**proc, "options": ["ro"]}],
+        "something over /proc/sys": [proc, cover],
+        "no /proc": [],
+    }
+    spec["mounts"] = [*own[where], *others, {**proc, "destination": "/seen"}]
+    assert bench.run(spec).out == "33\n"
