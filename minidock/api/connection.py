@@ -154,7 +154,8 @@ class Connection:
         if codec is not None or isinstance(self.client, ssl.SSLSocket):
             self.is_relayed = True
             return relaying.relay(self.client, codec, early), b""
-        _wait_until_read(self.client)
+        if not self.is_remote:
+            _wait_until_read(self.client)
         return self.client.detach(), early
 
     def watch(self, descriptors: Iterable[int], timeout: float | None = None) -> set[int]:
@@ -213,7 +214,7 @@ def _wait_until_read(client: socket.socket) -> None:
     other end has read (unix(7), SIOCOUTQ).
     """
     deadline = time.monotonic() + HEAD_PATIENCE
-    while client.family == socket.AF_UNIX and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
         (unread,) = struct.unpack("i", fcntl.ioctl(client, termios.TIOCOUTQ, bytes(4)))
         if not unread:
             return

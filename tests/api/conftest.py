@@ -393,3 +393,11 @@ def _with_nulls(node: Any) -> Any:
         if "enum" in node:
             node["enum"] = [*node["enum"], None]
     return node
+
+
+def eventually(true: Callable[[], bool]) -> bool:
+    """Wait for something that must come, for at most half a minute."""
+    deadline = time.monotonic() + 30
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return true()
