@@ -43,6 +43,7 @@ def inspect(engine: Engine, exchange: Exchange, name: str) -> Reply:
     compose = exchange.head.headers.get("user-agent", "").startswith("docker-compose/1.")
     if compose or exchange.version <= CONTAINER_CONFIG_UNTIL:
         document["ContainerConfig"] = document["Config"]
+        document["Container"] = engine.images.image(document["Id"]).config.container
     return json_reply(document)
 
 

@@ -47,20 +47,27 @@ def attach_after_log(
     """Send the log, and take the client over so that its stream goes on exactly where the log ended.
 
     The shim holds the stream back while the log is sent, and the program until its files are open: they may
-    be rotated away. As in `attach`, the descriptor is closed in every case.
+    be rotated away. A client that has been answered can start the container and see it end before this, so
+    there may be a run of which only the log is left. As in `attach`, the descriptor is closed in every case.
     """
     container = opened.container
     with contextlib.ExitStack() as stack:
         if container.shim is None:
             send(opened.read())
         with container.lock:
-            if container.shim is None:
+            if container.shim is None and container.state.started_at == opened.run:
                 attach(engine, reference, client)  # nothing more is logged before the start
                 return
             stack.callback(os.close, client.descriptor)
-            position, go_on = stack.enter_context(container.shim.attached_after_log(client))
+            position, go_on = None, None
+            with contextlib.suppress(Conflict):
+                if container.shim is not None:
+                    position, go_on = stack.enter_context(container.shim.attached_after_log(client))
         opened.reopen()
-        go_on()
+        if go_on is None:
+            send(opened.read())
+        else:
+            go_on()
         if position is not None:
             send(opened.read_until(position))
     engine.events.publish("container", "attach", container.id, container.attributes())

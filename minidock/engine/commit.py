@@ -58,6 +58,7 @@ def commit(engine: Engine, reference: str, wanted: Wanted) -> str:
         author=wanted.author,
         comment=wanted.comment,
         reference=name,
+        container=container.id,
     )
     if container.status in ("removing", "dead", "gone"):
         raise Conflict(f"You cannot commit container {container.id} which is {container.status.capitalize()}")

@@ -42,6 +42,7 @@ class Log:
 
     def __init__(self, container: Container, selection: Selection) -> None:
         self.container = container
+        self.run = container.state.started_at  # the last one at this moment
         self._selection = selection
         self._watch: Watch | None = None
         self._reader = Reader(container.log_path)

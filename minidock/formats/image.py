@@ -158,6 +158,7 @@ class ImageConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     variant: str = ""
     os_version: str = msgspec.field(default="", name="os.version")
     docker_version: str = ""
+    container: str = ""  # Docker's: the id of the container that was committed
     config: ExecutionConfig | None = None
     history: list[History] | None = None
 

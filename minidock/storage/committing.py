@@ -33,7 +33,9 @@ EMPTY_LAYER = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ac
 
 @dataclass(frozen=True)
 class Step:
-    """What the new image adds beside its layer; `created` is RFC 3339, `reference` its name or ""."""
+    """What the new image adds beside its layer; `created` is RFC 3339, `reference` its name or "",
+    `container` the id of the one it is made from.
+    """
 
     execution: ExecutionConfig
     created: str
@@ -41,6 +43,7 @@ class Step:
     author: str = ""
     comment: str = ""
     reference: str = ""
+    container: str = ""
 
 
 def commit(store: ImageStore, parent_id: str, layer: Readable, step: Step) -> Image:
@@ -99,6 +102,7 @@ def _describe(
         rootfs=msgspec.structs.replace(parent.config.rootfs, diff_ids=diff_ids),
         created=step.created,
         author=step.author,
+        container=step.container,
         config=step.execution,
         history=[*(parent.config.history or ()), done],
     )

@@ -101,6 +101,8 @@ def test_a_commit_is_an_image(containers: Client, box: str) -> None:
         assert image["Id"] == answer.json["Id"]
         assert (image["Author"], image["Comment"]) == ("me", "c")
         assert (image["Config"]["Env"], image["Config"]["Cmd"]) == (["A=1"], ["cat", "/root/f"])
+        old = containers.get("/v1.41/images/api-committed:t/json").json  # later clients are not told
+        assert old["Container"] == containers.get(f"/containers/{box}/json").json["Id"]
     finally:
         containers.delete("/images/api-committed:t")
     bad = containers.request("POST", f"/commit?container={box}&changes=FROM%20x", {})

@@ -4,8 +4,9 @@ import socket
 
 import pytest
 
-from minidock.engine import attachment, lifecycle
+from minidock.engine import attachment, lifecycle, logs
 from minidock.errors import Conflict, NotFound, StartFailed
+from minidock.runtime.logs import Record
 from minidock.runtime.requests import AttachClient
 from tests.engine.conftest import Bench
 
@@ -70,6 +71,20 @@ def test_attach_to_a_running_container_gets_what_comes(bench: Bench) -> None:
     client.sendall(b"now")
     client.shutdown(socket.SHUT_WR)
     assert read_all(client) == b"now"
+
+
+def test_a_run_that_comes_and_goes_before_its_client_is_taken_over_is_told_from_the_log(bench: Bench) -> None:
+    identifier = bench.create("echo", "hi")
+    with logs.open_log(bench.engine, identifier, logs.Selection()) as opened:
+        lifecycle.start(bench.engine, identifier)
+        bench.wait(identifier)
+        ours, theirs = socket.socketpair()
+        ours.settimeout(20)
+        told: list[Record] = []
+        client = AttachClient(descriptor=theirs.detach(), stdout=True, stderr=True)
+        attachment.attach_after_log(bench.engine, identifier, client, opened, told.extend)
+        assert [record.text for record in told] == ["hi\n"]
+        assert read_all(ours) == b""
 
 
 def test_a_paused_container_refuses(bench: Bench) -> None:
