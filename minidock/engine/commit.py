@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -115,10 +115,14 @@ def _name(repository: str, tag: str) -> str:
 def _pause(engine: Engine, container: Container, wanted: bool, undo: ExitStack) -> None:
     """Freeze a running container until `undo`: its files shall not change while they are read."""
     if wanted and container.status == "running":
-        lifecycle.pause(engine, container.id)
+        try:
+            lifecycle.pause(engine, container.id)
+        except Conflict:  # it has ended meanwhile
+            supervision.await_former_shim(engine, container)
+            return
         undo.callback(_resume, engine, container)
 
 
 def _resume(engine: Engine, container: Container) -> None:
-    if container.status == "paused":
+    with suppress(Conflict):  # it may end now, when its only process had ended before the freeze
         lifecycle.unpause(engine, container.id)

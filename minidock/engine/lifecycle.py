@@ -7,6 +7,7 @@ held: the end of a program is heard by the supervisor, which needs the same lock
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal as standard
 from collections.abc import Callable
@@ -238,4 +239,9 @@ def _cgroup_step(container: Container, verb: str, step: Callable[[], None]) -> N
     try:
         step()
     except OSError as error:
+        if error.errno in (
+            errno.ENOENT,
+            errno.ENODEV,
+        ):  # its cgroup is gone, which we have not heard
+            raise Conflict(f"container {container.id} is not running") from error
         raise MinidockError(f"cannot {verb} container {container.id}: {error}") from error

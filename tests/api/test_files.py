@@ -91,6 +91,18 @@ def test_an_export_is_the_whole_tree(containers: Client, box: str) -> None:
     assert containers.get("/containers/no-such/export").status == 404
 
 
+def test_a_container_that_ends_meanwhile_is_committed_and_not_paused(containers: Client, rounds: int) -> None:
+    for number in range(rounds):
+        short = containers.create("true")
+        containers.start(short)
+        if number % 2:
+            assert containers.post(f"/containers/{short}/pause").status in (204, 409)
+            containers.post(f"/containers/{short}/unpause")
+        answer = containers.request("POST", f"/commit?container={short}", {})
+        assert answer.status == 201, answer.message
+        containers.delete(f"/images/{answer.json['Id']}")
+
+
 def test_a_commit_is_an_image(containers: Client, box: str) -> None:
     command = quote('CMD ["cat", "/root/f"]')
     query = f"repo=api-committed&tag=t&author=me&comment=c&changes=ENV%20A%3D1&changes={command}"
