@@ -178,6 +178,8 @@ class Execs:
         """Start the program of an exec request; return its pid as the host sees it."""
         shim = self._shim
         what = msgspec.convert(message["process"], bundle.Process)
+        if what.oom_score_adj is None:
+            what = msgspec.structs.replace(what, oom_score_adj=shim.spec.process.oom_score_adj)
         seccomp = os.pread(received["seccomp"], 1 << 20, 0) if "seccomp" in received else b""
         carrier = Carrier(shim.loop, None, close_stdin_once=True)
         carrier.detached = lambda: shim.report({"event": "detach", "exec": message["identifier"]})

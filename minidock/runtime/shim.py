@@ -15,6 +15,8 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
+import msgspec
+
 from minidock import atomic
 from minidock.kernel import cgroups, process, trace
 from minidock.runtime import bundle, control, launch, logs, protocol, relay
@@ -31,13 +33,14 @@ OOM_SCORE = -999
 class Shim:
     """The state of one run. Call `start`, then `serve` until the container has ended."""
 
-    def __init__(self, message: Message, received: dict[str, int]) -> None:
+    def __init__(self, message: Message, received: dict[str, int], oom_score: int) -> None:
         self.identifier: str = message["identifier"]
         self.directory: str = message["directory"]
         self.socket_directory: str = message["socket_directory"]
         self.loop = Loop()
         self.cgroup: cgroups.Cgroup | None = None
-        self.spec = bundle.parse(os.pread(received["spec"], bundle.MAXIMUM_SIZE, 0))
+        spec = bundle.parse(os.pread(received["spec"], bundle.MAXIMUM_SIZE, 0))
+        self.spec = _with_oom_score(spec, oom_score)
         self.pid = self.root = self.start_time = -1
         self.listeners: list[socket.socket] = []
         self.exit_code: int | None = None
@@ -215,14 +218,10 @@ def main(message: Message, descriptors: list[int]) -> NoReturn:
     """Be the shim of one run: the spawner calls this in a fresh child."""
     received = unpack(message, descriptors)
     os.setsid()
-    with (
-        contextlib.suppress(PermissionError),
-        open("/proc/self/oom_score_adj", "w", encoding="ascii") as file,
-    ):
-        file.write(str(OOM_SCORE))  # lowering needs CAP_SYS_RESOURCE, which even root may lack
+    oom_score = _protect_from_the_oom_killer()
     events = socket.socket(fileno=os.dup(received["events"]))
     try:
-        shim = Shim(message, received)
+        shim = Shim(message, received, oom_score)
         shim.start()
     except BaseException as error:
         failed = launch.failure(error, "start the shim")
@@ -237,6 +236,27 @@ def main(message: Message, descriptors: list[int]) -> NoReturn:
         traceback.print_exc()  # the daemon sees us gone without exit.json and kills the container
         os._exit(1)
     os._exit(0)
+
+
+def _protect_from_the_oom_killer() -> int:
+    """Lower our score, and return what it was: lowering needs CAP_SYS_RESOURCE, which even root may lack."""
+    descriptor = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        before = int(os.read(descriptor, 16))
+        with contextlib.suppress(PermissionError):
+            os.write(descriptor, str(OOM_SCORE).encode())
+    finally:
+        os.close(descriptor)
+    return before
+
+
+def _with_oom_score(spec: bundle.Spec, inherited: int) -> bundle.Spec:
+    """Return `spec` with the score that its program would have without us, unless it says one."""
+    if spec.process.oom_score_adj is not None:
+        return spec
+    return msgspec.structs.replace(
+        spec, process=msgspec.structs.replace(spec.process, oom_score_adj=inherited)
+    )
 
 
 def _remove_if_empty(directory: str) -> None:

@@ -172,7 +172,10 @@ def test_a_mode_is_its_own_only_network(mode: str, networks: list[str]) -> None:
     ("members", "message"),
     [
         ({"port_bindings": {"80/tcp": None}, "network_mode": "host"}, "discarded when using host network"),
-        ({"oom_kill_disable": True}, "OOM killer is disabled"),
+        (
+            {"oom_kill_disable": True, "machine": dataclasses.replace(MACHINE, cgroups=Hierarchy(1, {}))},
+            "OOM killer is disabled",
+        ),
         ({"kernel_memory": 1 << 26}, "kernel memory limit is deprecated"),
     ],
 )

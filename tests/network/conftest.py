@@ -20,11 +20,12 @@ from minidock.kernel import namespaces as kernel
 from minidock.kernel.nftables import Nftables
 from minidock.network import links, namespaces
 from tests.api.conftest import Client, Daemon, busybox_tar, end_daemon, start_daemon
+from tests.conftest import TIME_SCALE
 
 HOST, NEIGHBOUR = "10.9.0.1", "10.9.0.2"
 HOST6, NEIGHBOUR6 = "fd09::1", "fd09::2"
 IMAGE = "minidock-network-test:latest"
-PATIENCE = 10.0
+PATIENCE = 10.0 * TIME_SCALE
 Result = TypeVar("Result")
 
 

@@ -14,6 +14,7 @@ from minidock.kernel import cgroups, process
 from minidock.runtime import protocol
 from minidock.runtime.client import Shim, Spawner
 from minidock.runtime.requests import LogOptions
+from tests.conftest import TIME_SCALE
 
 
 def eventually(predicate, what: str, seconds: float = 30.0) -> None:
@@ -300,7 +301,8 @@ def test_an_exit_json_that_cannot_be_written_is_told_in_the_event(bench) -> None
 def test_a_stuck_client_does_not_keep_the_next_run_waiting(bench, peer) -> None:
     """The old shim still waits for its client when the container starts again in the same directory."""
     deaf = peer(framed=False, reading=False)
-    spec = bench.shell("head -c 3000000 /dev/zero & sleep 0.5; kill -9 $!; exit 3")
+    script = f"head -c 3000000 /dev/zero & sleep {0.5 * TIME_SCALE}; kill -9 $!; exit 3"
+    spec = bench.shell(script)
     first = bench.launch(spec, deaf)
     assert first.event("exit")["exit_code"] == 3
     eventually(lambda: not os.path.exists(first.socket_directory), "the directory is kept", seconds=5)
