@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from minidock.api.server import KEPT_THREADS
 from tests.api.conftest import Daemon, cgroup_directories
 from tests.system.conftest import Docker
 
@@ -41,6 +42,7 @@ def everything(daemon: Daemon) -> dict[str, object]:
     threads of it and of them, and files.
     """
     pid = daemon.process.pid
+    _fill_the_crew(daemon)
     children = subprocess.run(
         ["ps", "-e", "-o", "ppid=,stat="], capture_output=True, text=True, check=True
     ).stdout
@@ -55,6 +57,15 @@ def everything(daemon: Daemon) -> dict[str, object]:
         "files": files,
         "sockets": files_below(daemon.directory / "run" / "containers"),
     }
+
+
+def _fill_the_crew(daemon: Daemon) -> None:
+    """Let the daemon have as many free threads as it keeps: else it depends on how many came at once."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(KEPT_THREADS):
+            client = stack.enter_context(contextlib.closing(daemon.client().connect()))
+            client.sendall(b"HEAD /_ping HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
 
 
 def at_rest(daemon: Daemon) -> dict[str, object]:
