@@ -46,8 +46,9 @@ tests)
     mount -o remount,barrier=0 /
     trap 'mount -o remount,barrier=1 /' EXIT
     export HYPOTHESIS_STORAGE_DIRECTORY=/var/tmp/hypothesis
+    # One more worker than processors: many a test waits.
     /opt/venv/bin/python3 -m pytest -p no:cacheprovider -o tmp_path_retention_policy=failed \
-        -n "$(nproc)" --dist loadgroup --junitxml="$results" "$@"
+        -n "$(($(nproc) + 1))" --dist loadgroup --junitxml="$results" "$@"
     ;;
 *)
     echo "$0: unknown verb $verb" >&2
