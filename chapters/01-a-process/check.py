@@ -36,13 +36,18 @@ def _cat(bench: Bench, prepare=lambda: None, arguments=(CAT,), environment=None)
 def check_descriptors_arrive_in_their_order(bench: Bench) -> None:
     """The given descriptors are the process's 0, 1, 2 and so on, whatever their numbers were."""
     count, first = bench.random.randrange(4, 7), bench.random.randrange(1, 4)
-    orders = (bench.random.choice([(1, 2, 0), (2, 0, 1), (1, 0, 2), (2, 1, 0)]), _turned(count, first))
+    orders = (
+        bench.random.choice([(1, 2, 0), (2, 0, 1), (1, 0, 2), (2, 1, 0)]),
+        _turned(count, first),
+        tuple(bench.random.sample(range(20, 40), count)),
+    )
     for order in orders:
-        names = [f"{bench.scratch}/{bench.token()}" for _ in order]
+        names = {number: f"{bench.scratch}/{bench.token()}" for number in order}
 
         def body(piece, order=order, names=names):
-            files = [_high(os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)) for name in names]
-            for number, file in enumerate(files):
+            os.closerange(3, 20)
+            files = [_high(os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)) for name in names.values()]
+            for number, file in zip(names, files, strict=True):
                 os.dup2(file, number)
                 os.close(file)
             piece.connect(list(order))
@@ -54,7 +59,12 @@ def check_descriptors_arrive_in_their_order(bench: Bench) -> None:
             found = bench.eyes.descriptors(subject.pid)
         for number, given in enumerate(order):
             look = f"was {given} still itself when it was copied, or already overwritten?"
-            if number > 2 and found.get(number) == names[number]:
+            if number > 2 and number not in found:
+                look = (
+                    f"as many places are filled as descriptors are given, here {count} and not always three: "
+                    f"was {number} closed again as a mere copy? Copies lie above all places"
+                )
+            elif number > 2 and found[number] == names.get(number):
                 look = "as many places are filled as descriptors are given: not always three"
             expect(
                 found.get(number) == names[given],
@@ -95,7 +105,7 @@ def check_places_that_are_closed_are_filled(bench: Bench) -> None:
 
 def _high(descriptor):
     """Move a descriptor out of the way of small numbers."""
-    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 30)
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 50)
     os.close(descriptor)
     return moved
 
@@ -257,12 +267,15 @@ def _named(found, name):
 
 
 def check_the_program_is_found_in_its_own_path(bench: Bench) -> None:
-    """A bare name is looked up in the PATH that the program will have, not in ours."""
+    """A bare name is looked up in the PATH that the program will have, not in ours, or in the default one."""
     directory, name = bench.directory(), f"prog-{bench.token()}"
     os.symlink(CAT, f"{directory}/{name}")
 
     def ours():
         os.environ["PATH"] = "/usr/sbin:/usr/bin"
+
+    def nowhere():
+        os.environ["PATH"] = directory
 
     body = _cat(bench, ours, (name,), {"PATH": f"/nowhere:{directory}"})
     with bench.start(body) as subject:
@@ -272,6 +285,11 @@ def check_the_program_is_found_in_its_own_path(bench: Bench) -> None:
         first = bench.eyes.read(f"{pid}/cmdline").split(b"\0")[0].decode()
     look = "where it was found is the first argument of execve, not the program's: busybox goes by its name"
     expect(first == name, f"the program's own name is {name}, as it was given", first, look)
+    contract = f"execute finds {os.path.basename(CAT)} when the environment given has no PATH"
+    look = "a program that gets no PATH is looked for in DEFAULT_PATH"
+    with bench.start(_cat(bench, nowhere, (os.path.basename(CAT),), {"HOME": "/"})) as subject:
+        pid = bench.program(subject, "execute", contract, look)
+        bench.settle(pid, CAT, "connect", "execute")
 
 
 def check_a_failure_comes_back_with_the_name(bench: Bench) -> None:
@@ -327,10 +345,11 @@ def check_an_exit_code_comes_back(bench: Bench) -> None:
     codes = [0, 255, *(bench.random.randrange(1, 128) for _ in range(2)), bench.random.randrange(128, 255)]
     for code in codes:
         status = _status(code)
-        got = bench.call("exit_code", status, contract=f"exit_code({status}) returns {code}")
+        contract = f"exit_code({status}) returns {code}: the child called exit({code})"
+        got = bench.call("exit_code", status, contract=contract, returns=int)
         expect(
             got == code,
-            f"exit_code({status}) returns {code}: the child called exit({code})",
+            contract,
             str(got),
             f"the exit code is in the status's second byte ({status:#06x}); {bench.where('exit_code')}",
         )
@@ -341,10 +360,11 @@ def check_a_signal_becomes_128_and_its_number(bench: Bench) -> None:
     for number in (*bench.random.sample([1, 2, 9, 10, 12, 13, 14, 15], 3), 6):
         status = _status(by_signal=number) | (0x80 if number == 6 else 0)
         name = signal.Signals(number).name
-        got = bench.call("exit_code", status, contract=f"exit_code({status}) returns {128 + number}")
+        contract = f"exit_code({status}) returns {128 + number}: the child was killed by {name} ({number})"
+        got = bench.call("exit_code", status, contract=contract, returns=int)
         expect(
             got == 128 + number,
-            f"exit_code({status}) returns {128 + number}: the child was killed by {name} ({number})",
+            contract,
             str(got),
             f"the signal is in the low seven bits of the status ({status:#06x}), bit 7 says core dump; "
             f"{bench.where('exit_code')}",

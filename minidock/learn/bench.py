@@ -28,7 +28,7 @@ POLL = 0.008
 class Bench:
     """The examiner's place in one sandbox."""
 
-    def __init__(self, piece: Piece, chapter: Chapter, seed: int) -> None:
+    def __init__(self, piece: Piece, chapter: Chapter, seed: int, patience: float = PATIENCE) -> None:
         self.piece = piece
         self.chapter = chapter
         self.random = random.Random(seed)
@@ -37,7 +37,9 @@ class Bench:
         self._subjects: list[Subject] = []
         self._witness = _witness()
         self._before = self.eyes.view(self._witness)
-        self._waited_in_vain = False
+        self._patience = patience
+        self._limit = patience
+        self.has_waited_in_vain = False
 
     def token(self) -> str:
         """Return a word that nobody can have written down before."""
@@ -68,11 +70,19 @@ class Bench:
         self.wait_until(lambda: "stuck" not in subject.wait(POLL))
         return subject.outcome
 
-    def value(self, subject: Subject, function: str, contract: str, look: str = "") -> Any:
-        """Return what the body returned; Wrong when it raised, hung, ended or became a program."""
+    def value(
+        self, subject: Subject, function: str, contract: str, look: str = "", returns: type | None = None
+    ) -> Any:
+        """Return what the body returned; Wrong when it raised, hung, ended, became a program, or when what it
+        returned is no `returns`.
+        """
         outcome = self.outcome(subject)
         if "value" in outcome:
-            return outcome["value"]
+            if returns is None or returns.__name__ in outcome["types"]:
+                return outcome["value"]
+            is_now, wanted = _article(outcome["types"][0]), _article(returns.__name__)
+            seen = f"it returned {outcome['repr']}: {is_now}, not {wanted}"
+            raise Wrong(contract, seen, self.where(function))
         raise self._unexpected(subject, outcome, function, contract, look)
 
     def program(self, subject: Subject, function: str, contract: str, look: str = "") -> int:
@@ -92,14 +102,26 @@ class Bench:
         """
         path = os.path.realpath(program)
         contract = f"{program} runs and waits for its input"
+        since: list[float] = []  # when it was first seen to sleep as another program
+
+        def settled() -> bool:
+            sleeps = self.eyes.status(pid)["State"][0] == "S"
+            if self.eyes.link(f"{pid}/exe") == path or not sleeps:
+                since.clear()
+                return sleeps
+            since.append(time.monotonic())
+            return since[-1] - since[0] > IMPATIENCE
+
         look = (
             "without an open input it ends at once: were its descriptors connected, are they inheritable? "
             + ", ".join(map(self.where, functions))
         )
         try:
-            waits = self.wait_until(
-                lambda: self.eyes.link(f"{pid}/exe") == path and self.eyes.status(pid)["State"][0] == "S"
-            )
+            waits, other = self.wait_until(settled), self.eyes.link(f"{pid}/exe")
+            if other != path:
+                look = "execve(2) takes the program's own file, no shell nor anything else that starts it"
+                where = ", ".join(map(self.where, functions[-1:]))
+                raise Wrong(contract, f"the process is {other}", _both(look, where))
             expect(waits, contract, self.eyes.status(pid)["State"], look)
         except OSError as error:
             raise Wrong(contract, "it has ended", look) from error
@@ -115,20 +137,21 @@ class Bench:
             )
         raise self._unexpected(subject, outcome, function, contract, look)
 
-    def call(self, function: str, *arguments: Any, contract: str, look: str = "", flags: int = 0) -> Any:
+    def call(
+        self, function: str, *arguments: Any, contract: str, look: str = "", returns: type | None = None
+    ) -> Any:
         """Call one function of the learner's in a process of its own and return its result (JSON values)."""
-        with self.start(lambda piece: getattr(piece, function)(*arguments), flags) as subject:
-            return self.value(subject, function, contract, look)
+        with self.start(lambda piece: getattr(piece, function)(*arguments)) as subject:
+            return self.value(subject, function, contract, look, returns)
 
     def wait_until(self, holds: Callable[[], object], seconds: float = PATIENCE) -> bool:
         """Wait for something that another process is about to do; on a busy machine longer than `seconds`."""
         began = time.monotonic()
-        if self._waited_in_vain:
-            seconds = min(seconds, IMPATIENCE)
+        self._limit = min(seconds, IMPATIENCE if self.has_waited_in_vain else self._patience)
         while not holds():
             waited = time.monotonic() - began
-            if waited > MORE_PATIENCE or (waited > seconds and not self.eyes.is_starved()):
-                self._waited_in_vain = True
+            if waited > MORE_PATIENCE or (waited > self._limit and not self.eyes.is_starved(self._limit)):
+                self.has_waited_in_vain = True
                 return False
             time.sleep(POLL)
         return True
@@ -180,7 +203,8 @@ class Bench:
             wrong.look = _both(wrong.look, look)
             return wrong
         if "stuck" in outcome:
-            return Wrong(contract, f"not back after {PATIENCE:.0f} s: {self._occupied(subject.pid)}", where)
+            waited = f"{self._limit:g} s" + ", as often before" * (self._patience < PATIENCE)
+            return Wrong(contract, f"not back after {waited}: {self._occupied(subject.pid)}", where)
         status = subject.end(0.5)
         if status is None:
             return Wrong(contract, "the process became another program", where)
@@ -197,6 +221,10 @@ class Bench:
         with suppress(OSError):
             waits = self.eyes.read(f"{pid}/wchan").decode()
         return f"it waits ({state}{f', in the kernel at {waits}' if waits.strip('0') else ''})"
+
+
+def _article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def _both(first: str, second: str) -> str:

@@ -96,13 +96,17 @@ class Eyes:
     def processes(self) -> list[int]:
         return sorted(int(name) for name in os.listdir(self.descriptor) if name.isdecimal())
 
-    def is_starved(self) -> bool:
-        """Tell whether somebody else here wants to run and has hardly run yet: the machine is busy."""
+    def is_starved(self, seconds: float) -> bool:
+        """Tell whether somebody else here wants to run and has hardly run yet: the machine is busy.
+
+        Hardly is less than `seconds`, and less than one.
+        """
+        hardly = min(seconds, _HARDLY) * _TICKS
         for pid in self.processes():
             with suppress(OSError):
                 fields = self.read(f"{pid}/stat").rpartition(b")")[2].split()
                 used = int(fields[_USER_TIME]) + int(fields[_SYSTEM_TIME])
-                if pid != os.getpid() and fields[0] in (b"R", b"D") and used < _HARDLY * _TICKS:
+                if pid != os.getpid() and fields[0] in (b"R", b"D") and used < hardly:
                     return True
         return False
 

@@ -5,7 +5,7 @@ run; the shape does not.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from minidock.errors import MinidockError
 from minidock.kernel import mounts, namespaces
@@ -14,6 +14,7 @@ from minidock.learn.bench import Bench
 from minidock.learn.chapters import Chapter
 from minidock.learn.eyes import Eyes
 from minidock.learn.piece import Piece
+from minidock.learn.subject import open_descriptors
 
 _ARROW = {0: "-->", 1: "<--", 2: "<--"}
 _KINDS = ("mnt", "pid", "net", "ipc", "uts", "cgroup", "user")
@@ -40,9 +41,11 @@ def _process(bench: Bench) -> list[str]:
     reading, writing = os.pipe2(os.O_CLOEXEC)
 
     def body(piece):  # type: ignore[no-untyped-def]
+        examiners = {*open_descriptors()} - {0, 1, 2, reading, writing}
         leaked = os.open("/etc", os.O_RDONLY)
         os.set_inheritable(leaked, True)
-        os.write(2, _descriptors(bench.eyes, os.getpid(), "before: a copy of the engine").encode())
+        shown = _descriptors(bench.eyes, os.getpid(), "before: a copy of the engine", examiners)
+        os.write(2, shown.encode())
         null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
         piece.execute(["/bin/cat"], {"PATH": "/bin"}, [reading, null, null])
 
@@ -54,14 +57,14 @@ def _process(bench: Bench) -> list[str]:
     return lines
 
 
-def _descriptors(eyes: Eyes, pid: int, title: str) -> str:
+def _descriptors(eyes: Eyes, pid: int, title: str, left_out: Collection[int] = ()) -> str:
     status = eyes.status(pid)
     lines = [
         f"{title}, pid {pid}, {os.path.basename(eyes.link(f'{pid}/exe'))}",
         f"  SigIgn {status['SigIgn']}",
     ]
     for number, target in sorted(eyes.descriptors(pid).items()):
-        if target == f"/{pid}/fd":  # that was this look
+        if number in left_out or target == f"/{pid}/fd":  # that was this look
             continue
         lines.append(f"  {number:4} {_ARROW.get(number, '---')} {target}")
     return "\n".join(lines) + "\n"

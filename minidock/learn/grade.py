@@ -7,6 +7,7 @@ few hundredths of a second each.
 import json
 import os
 import secrets
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ from dataclasses import dataclass
 from minidock.errors import MinidockError
 from minidock.kernel import cgroups
 from minidock.learn import diagnose, sandbox
-from minidock.learn.bench import Bench
+from minidock.learn.bench import IMPATIENCE, PATIENCE, Bench
 from minidock.learn.chapters import Chapter
 from minidock.learn.piece import Piece
 from minidock.learn.wrong import Wrong
 
 Check = Callable[[Bench], None]
+ENOUGH = 2  # checks of one file that have waited in vain: the others are not waited for as long
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Grader:
     def __init__(self, group: cgroups.Cgroup, room: sandbox.Room) -> None:
         self._group = group
         self._room = room
+        self._in_vain = ("", 0)  # the text that was graded last, and how many of its checks waited in vain
 
     def grade(self, chapter: Chapter, piece: Piece, seed: int | None = None) -> list[Result]:
         """Run all checks of `chapter` on `piece`; a chapter without checks is an error."""
@@ -53,9 +56,13 @@ class Grader:
     def run(self, chapter: Chapter, piece: Piece, check: Check, seed: int | None = None) -> Result:
         """Run one check in a sandbox."""
         seed = secrets.randbits(32) if seed is None else seed
-        stay = sandbox.stay(
-            lambda records: _examine(records, chapter, piece, check, seed), self._group, self._room
-        )
+        in_vain = self._in_vain[1] if self._in_vain[0] == piece.text else 0
+        patience = PATIENCE if in_vain < ENOUGH else IMPATIENCE
+
+        def inside(records: int) -> None:
+            _examine(records, Bench(piece, chapter, seed, patience), check)
+
+        stay = sandbox.stay(inside, self._group, self._room)
         about = (check.__doc__ or check.__name__).strip().splitlines()[0]
         name = check.__name__.removeprefix("check_")
         verdict = next((record for record in stay.records if "passed" in record), None)
@@ -63,11 +70,9 @@ class Grader:
         if broken is not None:
             raise MinidockError(f"the sandbox could not be made or used: {broken}")
         if verdict is None:
-            limit = f"{self._room.timeout:.0f} s"
-            seen = (
-                f"still running after {limit}: ended" if stay.timed_out else f"gone with status {stay.status}"
-            )
-            return Result(name, about, False, "the check ends", seen, printed=stay.printed, seed=seed)
+            seen, look = _without_verdict(stay, self._room)
+            return Result(name, about, False, "the check ends", seen, look, stay.printed, seed)
+        self._in_vain = (piece.text, in_vain + verdict.pop("has_waited_in_vain"))
         return Result(name, about, **verdict, printed="" if verdict["passed"] else stay.printed, seed=seed)
 
     def unloadable(self, chapter: Chapter, piece: Piece) -> Result | None:
@@ -118,22 +123,35 @@ def grading(room: sandbox.Room | None = None) -> Iterator[Grader]:
         yield Grader(group, room)
 
 
-def _examine(records: int, chapter: Chapter, piece: Piece, check: Check, seed: int) -> None:
+def _without_verdict(stay: sandbox.Stay, room: sandbox.Room) -> tuple[str, str]:
+    """Say what became of an examiner that gave no verdict, and why that may be."""
+    if stay.timed_out:
+        return f"still running after {room.timeout:.0f} s: ended", ""
+    code = os.waitstatus_to_exitcode(stay.status)
+    if code == -signal.SIGKILL:
+        return "the sandbox was ended by SIGKILL", f"it may use {room.memory >> 20} MB of memory and no more"
+    seen = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return f"the sandbox's process 1, which looks on, ended with {seen}", (
+        "a signal to a process group, or to all (-1), reaches others than one's own child"
+    )
+
+
+def _examine(records: int, bench: Bench, check: Check) -> None:
     """Be the examiner, pid 1 of a sandbox."""
-    bench = Bench(piece, chapter, seed)
     verdict: dict[str, object] = {"passed": True}
     try:
         try:
             check(bench)
         except OSError as error:  # the examiner looked at a process that is gone, or found a file missing
             raise Wrong(
-                check.__doc__ or "", f"the process is gone ({error})", bench.where(chapter.functions[0])
+                check.__doc__ or "", f"the process is gone ({error})", bench.where(bench.chapter.functions[0])
             ) from None
         finally:
             bench.finish()
     except Wrong as wrong:
         first = wrong.__context__ if isinstance(wrong.__context__, Wrong) else None
         verdict = {"passed": False, **_words(first, wrong)}
+    verdict["has_waited_in_vain"] = bench.has_waited_in_vain and not verdict["passed"]
     os.write(records, json.dumps(verdict).encode() + b"\n")
 
 

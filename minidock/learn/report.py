@@ -16,13 +16,16 @@ def heading(chapter: Chapter) -> str:
     return f"Chapter {chapter.number}, {chapter.title}: {chapter.question}"
 
 
-def tell(result: Result, out: TextIO | None = None) -> None:
-    """Print one verdict."""
+def tell(result: Result, before: Sequence[Result] = (), out: TextIO | None = None) -> None:
+    """Print one verdict; of a failure that one `before` has explained, what was seen only."""
     out = out or sys.stdout
     out.write(f"  {'ok  ' if result.passed else 'FAIL'}  {result.about}\n")
     if result.passed:
         return
-    for word, text in (("expected", result.expected), ("seen", result.seen), ("look", result.look)):
+    words = {"expected": result.expected, "seen": result.seen, "look": result.look}
+    if (result.seen, result.look) in [(each.seen, each.look) for each in before]:
+        words = {"seen": f"{result.seen} (as above: mend that first)"}
+    for word, text in words.items():
         if text:
             out.write(wrapped(f"{word:9}", text) + "\n")
     if result.printed.strip():

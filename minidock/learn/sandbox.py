@@ -159,16 +159,20 @@ def _live(inside: Callable[[int], None], records: int, printed: int, join: list[
     try:
         process.set_parent_death_signal(signal.SIGKILL)  # what a killed grader leaves behind ends too
         os.setsid()
-        null = os.open("/dev/null", os.O_RDONLY)
-        for descriptor, number in ((null, 0), (printed, 1), (printed, 2)):
-            os.dup2(descriptor, number)
-        os.close(null)
+        for number in (1, 2):
+            os.dup2(printed, number)
         os.close(printed)
         sys.stdout = sys.stderr = _unbuffered(1)
         cgroups.join_by(join)
-        for descriptor in join:
-            os.close(descriptor)
+        records = os.dup2(records, 3, inheritable=False)
+        process.close_range(4)  # what the caller itself was given is no part of the sandbox
+        # As pid 1 it gets no signal from inside but those that it has a handler for, and Python has this one.
+        signal.signal(signal.SIGINT, lambda _number, _frame: None)
         tree.build(room.scratch)
+        null = os.open("/dev/null", os.O_RDONLY)
+        os.dup2(null, 0)
+        if null != 0:
+            os.close(null)
         inside(records)
         code = 0
     except BaseException:

@@ -43,7 +43,7 @@ class Subject:
         self.status: int | None = None
 
     def wait(self, seconds: float) -> dict[str, Any]:
-        """Return what became of the body: {"value"}, {"raised"...}, {"became": True}, {"ended": status}, or
+        """Return what became of the body: {"value", "repr", "types"}, {"raised"...}, {"became": True}, or
         {"stuck": True}.
         """
         if self.outcome and "stuck" not in self.outcome:
@@ -112,14 +112,25 @@ def _raised(descriptor: int) -> int:
 def _run(piece: pieces.Piece, chapter: Chapter, body: Body, say: int, held: int) -> None:
     """Be the subject. Nothing above this frame may run here."""
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # the examiner has another one
         try:
-            message = {"value": body(pieces.load(piece, chapter))}
+            message = _told(body(pieces.load(piece, chapter)))
         except BaseException as error:
             message = {**describe(error, piece.path), "traceback": traceback.format_exc(limit=-6)}
         os.write(say, json.dumps(message).encode() + b"\n")
         os.read(held, 1)
     finally:
         os._exit(0)
+
+
+def _told(value: object) -> dict[str, Any]:
+    """Return a body's value as data, with its own words and its types: JSON knows no tuple and no set."""
+    told = {"repr": repr(value), "types": [each.__name__ for each in type(value).__mro__]}
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return {**told, "value": told["repr"]}
+    return {**told, "value": value}
 
 
 def describe(error: BaseException, path: str) -> dict[str, Any]:

@@ -86,7 +86,8 @@ def _to_grade(folder: Folder, number: int | None, only: int | None) -> list[Chap
 def _check_one(folder: Folder, grader: grade.Grader, chapter: Chapter) -> bool:
     piece = folder.piece(chapter)
     print(report.heading(chapter))
-    began, results, checks = time.monotonic(), [], chapter.checks()
+    began, checks = time.monotonic(), chapter.checks()
+    results: list[grade.Result] = []
     unreadable = grade.unreadable(piece) or grader.unloadable(chapter, piece)
     if unreadable is not None:  # once, and not as every check's failure
         report.tell(unreadable)
@@ -94,8 +95,9 @@ def _check_one(folder: Folder, grader: grade.Grader, chapter: Chapter) -> bool:
         _keep_score(folder, chapter, piece, False)
         return False
     for each in checks:
-        results.append(grader.run(chapter, piece, each))
-        report.tell(results[-1])
+        result = grader.run(chapter, piece, each)
+        report.tell(result, results)
+        results.append(result)
     passed = bool(results) and all(result.passed for result in results)
     print(f"  {report.summary(results)} ({time.monotonic() - began:.1f} s)")
     if passed:

@@ -55,9 +55,10 @@ def find(name: str, environment: Mapping[str, str]) -> str:
 def execute(
     arguments: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int] = (0, 1, 2)
 ) -> NoReturn:
-    """Replace this process by the program, which gets `descriptors` as its 0, 1, 2 and nothing else of ours.
+    """Replace this process by the program, which gets the three `descriptors` as its 0, 1, 2, and no more.
 
-    Every other descriptor closes when the program starts, and not before: an error still has a way out.
+    A bare name is looked for in the PATH of `environment`, or in DEFAULT_PATH when that has none. Every other
+    descriptor of ours closes when the program starts, and not before: an error still has a way out.
     Raises OSError with the program's name when it cannot be executed.
     """
     path = search(arguments[0], environment.get("PATH", DEFAULT_PATH))

@@ -148,7 +148,30 @@ def test_a_program_without_its_descriptors_leads_to_the_function_that_connects(t
     path.write_text(path.read_text() + "\n\ndef connect(descriptors):\n    pass\n")
     line = path.read_text().splitlines().index("def connect(descriptors):") + 1
     words = " ".join(learn(tmp_path, "check", "1").stdout.split())
-    assert words.count("it has ended") == words.count(f"are they inheritable? connect at line {line} of") > 0
+    assert words.count("it has ended") > words.count("it has ended (as above: mend that first)") > 3
+    assert words.count(f"are they inheritable? connect at line {line} of") == 1, "one cause is explained once"
+
+
+def test_what_does_not_come_back_is_not_waited_for_in_every_check(tmp_path: Path) -> None:
+    path = solve(tmp_path, 1)
+    path.write_text(path.read_text() + "\n\ndef connect(descriptors):\n    while True:\n        pass\n")
+    words = " ".join(learn(tmp_path, "check", "1").stdout.split())
+    assert words.count("not back after 4 s: it is running, in a loop without an end?") == 2
+    assert words.count("not back after 0.5 s, as often before: it is running") > 3
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("return '2'", "it returned '2': a str, not an int"),
+        ("return {2}", "it returned {2}: a set, not an int"),
+        ("pass", "it returned None: a NoneType, not an int"),
+    ],
+)
+def test_a_value_of_another_type_is_shown_with_its_type(tmp_path: Path, function: str, said: str) -> None:
+    path = solve(tmp_path, 1)
+    path.write_text(path.read_text() + f"\n\ndef exit_code(wait_status):\n    {function}\n")
+    assert said in " ".join(learn(tmp_path, "check", "1").stdout.split())
 
 
 def test_check_is_cumulative_and_only_is_not(tmp_path: Path) -> None:
