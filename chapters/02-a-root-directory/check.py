@@ -156,10 +156,10 @@ def _modules_of_its_own(bench):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-c", code]
     try:
-        told = subprocess.run(
-            command, env=environment, input=bench.piece.text, capture_output=True, text=True, timeout=30
-        ).stdout.splitlines()
-    except subprocess.TimeoutExpired:
+        told = subprocess.check_output(
+            command, env=environment, input=bench.piece.text, stderr=subprocess.DEVNULL, text=True, timeout=30
+        ).splitlines()
+    except subprocess.SubprocessError:
         told = []
     names = set(told[-1].split()) if told else set()
     return names if "sys" in names else set(sys.modules)

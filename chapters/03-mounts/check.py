@@ -5,6 +5,7 @@ The sandbox's own tree is shared, as on every systemd host, and the subjects get
 
 import os
 import re
+from contextlib import suppress
 
 from minidock.kernel import mounts, namespaces
 from minidock.learn.bench import Bench
@@ -221,36 +222,50 @@ def check_nobody_climbs_out(bench: Bench) -> None:
 
 def check_the_old_root_is_gone(bench: Bench) -> None:
     """Old root: no mount of the old tree is left in the namespace."""
-    _path, _token, body = _pivoting(bench)
+    _path, token, body = _pivoting(bench, lambda: sorted(os.listdir("/")))
     contract = "after pivot nothing of the old tree is mounted any more"
     with bench.start(body, NEW) as subject:
         facts = bench.value(subject, "pivot", contract)
-        with bench.start(_joining(bench, subject.pid)) as joined:
-            seen = bench.value(joined, "pivot", contract)
-    left, look = facts["left"], "the old root must be unmounted with all below it (umount with MNT_DETACH)"
-    if not left:
-        left = [line for line in seen if line.split()[0] in facts["old"]]
-        look = (
-            "this process does not see them, but who joins its namespace does: chroot hides them from one "
-            "process, and only pivot_root(2) changes the root of the namespace"
-        )
+        sights = {_SEEN: facts["left"]}
+        for look in (_JOINED, _COVERED):
+            with bench.start(_joining(bench, subject.pid)) as joined:
+                seen = bench.value(joined, "pivot", contract)
+            sights[look] = [line for line in seen if line.split()[0] in facts["old"]]
+    look, left = next(((look, left) for look, left in sights.items() if left), ("", [""]))
     expect(
-        not left,
+        not look,
         contract,
-        f"{len(left)} of its mounts are still there: {left[0] if left else ''}",
+        f"{len(left)} of its mounts are still there: {left[0]}",
         f"{look}; {bench.where('pivot')}",
     )
+    more = ", ".join(sorted(set(facts["after"]) - {token, "proc"}))
+    look = f"the place that the old root was put in has served: os.rmdir it; {bench.where('pivot')}"
+    expect(not more, "the new root holds what it held before", f"it holds {more} too", look)
+
+
+_SEEN = "the old root must be unmounted with all below it (umount with MNT_DETACH)"
+_JOINED = (
+    "this process does not see them, but who joins its namespace does: chroot hides them from one process, "
+    "and only pivot_root(2) changes the root of the namespace"
+)
+_COVERED = (
+    "they are covered and not gone: when what lies on / now is unmounted, the old root is there again; only "
+    "pivot_root(2) takes it away from beneath"
+)
 
 
 def _joining(bench, pid):
-    """Return a body that joins the mount namespace of `pid`, whose own root setns(2) gives it, and returns
-    the mounts that it sees there.
+    """Return a body that joins the mount namespace of `pid`, whose own root setns(2) gives it, returns the
+    mounts that it sees there, and unmounts the uppermost: the next one that joins sees what that covered.
     """
 
     def body(_piece):
         joined = os.open(f"{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=bench.eyes.descriptor)
         namespaces.setns(joined, NEW)
-        return bench.eyes.mountinfo(os.getpid())
+        seen = bench.eyes.mountinfo(os.getpid())
+        with suppress(OSError):  # the last one of a namespace stays
+            mounts.umount("/", mounts.MNT_DETACH)
+        return seen
 
     return body
 

@@ -100,12 +100,27 @@ def _cause(bench: "Bench", subject: "Subject", call: str, name: str, path: str) 
         return "the descriptor is not of the kind of namespace that the flag names"
     if call == "mount" and name == "EINVAL" and "unbindable" in _nearest(lines, path):
         return f"nothing of an unbindable mount can be bound; {_nearest(lines, path)}"
+    if call == "mount" and name == "EINVAL" and _mount_at(lines, path) is not None:
+        return (
+            f"{path} is a mount point, so it is the flags: to change how a mount propagates takes exactly "
+            "one of MS_PRIVATE, MS_SLAVE, MS_SHARED and MS_UNBINDABLE, with MS_REC or without"
+        )
+    if call and name == "ENOENT" and bench.eyes.root_entries(subject.pid) != bench.eyes.root_entries(1):
+        return (
+            f"paths count from the new root now, and in that there is no {path or 'such file'}: where does "
+            "the old root lie, seen from here?"
+        )
     if call in ("umount2", "mount") and name == "EINVAL":
         return f"{path or 'the path'} is not a mount point; {_nearest(lines, path)}"
     return ""
 
 
 def _pivot_root(lines: list[str], name: str, path: str, bench: "Bench", subject: "Subject") -> str:
+    if _mount_at(lines, "/") is None:
+        return (
+            "nothing is mounted at / any more: the root was unmounted before this call, which is to put the "
+            "new one in its place; unmount the old root afterwards"
+        )
     is_here = path in ("", ".")
     target = bench.eyes.link(f"{subject.pid}/cwd") if is_here else os.path.realpath(path)
     mount = _mount_at(lines, target)

@@ -1,5 +1,6 @@
 """Verdicts for a reader's eyes: what held, and for what did not: expected, seen, where to look."""
 
+import re
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from minidock.learn.grade import Result
 
 WIDTH = 108
 PRINTED_LINES = 12
+_RANDOM = r"[0-9a-f]{12}"  # as Bench.token makes them
 
 
 def heading(chapter: Chapter) -> str:
@@ -23,13 +25,18 @@ def tell(result: Result, before: Sequence[Result] = (), out: TextIO | None = Non
     if result.passed:
         return
     words = {"expected": result.expected, "seen": result.seen, "look": result.look}
-    if (result.seen, result.look) in [(each.seen, each.look) for each in before]:
+    if _cause(result) in [_cause(each) for each in before]:
         words = {"seen": f"{result.seen} (as above: mend that first)"}
     for word, text in words.items():
         if text:
             out.write(wrapped(f"{word:9}", text) + "\n")
     if result.printed.strip():
         out.write(_printed(result.printed.strip()) + "\n")
+
+
+def _cause(result: Result) -> tuple[str, str]:
+    """Return what failed and why, without the words that are random."""
+    return re.sub(_RANDOM, "", result.seen), re.sub(_RANDOM, "", result.look)
 
 
 def _printed(text: str) -> str:

@@ -35,9 +35,10 @@ def attach_root(path: str, rootfs: int = -1) -> None:
 def pivot(path: str) -> None:
     """Make the mount point `path` this namespace's root and drop the old root out of it.
 
-    Afterwards the process stands in "/", and nothing of the old root is mounted or open here. Nobody else's
-    mounts change: after isolate_mounts no unmount leaves this namespace. With new and old root both ".", the
-    old root ends up mounted over the new one, and needs no directory to be put in.
+    Afterwards the process stands in "/", nothing of the old root is mounted or open here, and the new root
+    holds what it held. Nobody else's mounts change: after isolate_mounts no unmount leaves this namespace.
+    With new and old root both ".", the old root ends up mounted over the new one, and needs no directory to
+    be put in.
     """
     new_root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     old_root = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
