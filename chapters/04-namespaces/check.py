@@ -2,22 +2,20 @@
 
 import os
 import signal
+import sys
 import time
 
 from minidock.kernel import namespaces, process
+from minidock.learn import orphans
 from minidock.learn.bench import Bench
 from minidock.learn.wrong import Wrong, expect
 
 KINDS = ("uts", "ipc", "pid", "mount", "network", "cgroup")
 FILES = {"uts": "uts", "ipc": "ipc", "pid": "pid", "mount": "mnt", "network": "net", "cgroup": "cgroup"}
-BLOCKED = set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
 CROWD = 6
+LAST = 40  # a real-time signal: Python calls the handlers of what has arrived in the order of their numbers
+BUSY = 0.15  # seconds of processor time
 UNFIT = ("NotImplemented" + "Error", "NotYours", "NameError", "UnboundLocalError", "SyntaxError")
-
-
-def _pause():
-    while True:
-        signal.pause()
 
 
 def _end(pid):
@@ -31,7 +29,7 @@ def _namespaces(bench, pid):
 
 
 def _cloning(kinds):
-    return lambda piece: piece.clone_child(kinds, _pause)
+    return lambda piece: piece.clone_child(kinds, orphans.pause)
 
 
 def check_the_child_is_in_new_namespaces(bench: Bench) -> None:
@@ -42,7 +40,7 @@ def check_the_child_is_in_new_namespaces(bench: Bench) -> None:
 
     def child():
         os.mkdir(mark)
-        _pause()
+        orphans.pause()
 
     contract = f"clone_child({kinds}) returns the pid of a child whose {', '.join(kinds)} namespaces are new"
     with bench.start(lambda piece: piece.clone_child(kinds, child)) as subject:
@@ -50,9 +48,16 @@ def check_the_child_is_in_new_namespaces(bench: Bench) -> None:
         if not isinstance(pid, int) or pid <= 0:
             raise Wrong(contract, f"it returned {pid!r}", bench.where("clone_child"))
         ran = bench.wait_until(lambda: os.path.exists(mark))
-        theirs = _namespaces(bench, pid)
+        theirs, parent = _namespaces(bench, pid), int(bench.eyes.status(pid)["PPid"])
         _end(pid)
     expect(ran, "the child runs the function it was given", "it never did", bench.where("clone_child"))
+    expect(
+        parent == subject.pid,
+        f"the process is a child of the caller, process {subject.pid}",
+        f"its parent is process {parent}",
+        "whoever starts a container waits for its end, and wait(2) gives a process its own children only; "
+        f"{bench.where('clone_child')}",
+    )
     new = sorted(kind for kind in KINDS if theirs[kind] != ours[kind])
     expect(
         new == sorted(kinds),
@@ -100,7 +105,7 @@ def check_the_child_never_comes_back(bench: Bench) -> None:
     def fails():
         raise ArithmeticError("the child's own failure")
 
-    for child, does in ((lambda: None, "returns"), (fails, "raises")):
+    for child, does in ((lambda: None, "returns"), (fails, "raises"), (sys.exit, "calls sys.exit()")):
         mark = bench.directory()
 
         def body(piece, child=child, mark=mark):
@@ -112,15 +117,23 @@ def check_the_child_never_comes_back(bench: Bench) -> None:
         contract = f"when the function {does}, its process ends inside of clone_child"
         look = (
             "the child is a copy of the caller, and after `child()` it would do the caller's work a second "
-            f"time: os._exit() must end it{', also after an exception (finally)' * (does == 'raises')}"
+            f"time: os._exit() must end it{_LATER.get(does, '')}"
         )
         with bench.start(body) as subject:
+            if bench.outcome(subject).get("raised") in UNFIT:
+                bench.value(subject, "clone_child", contract)
             pid = bench.outcome(subject).get("value", 0)
             bench.wait_until(lambda m=mark, p=pid: len(os.listdir(m)) > 1 or _has_ended(bench, p))
             back = len(os.listdir(mark))
             seen = f"{back} processes came back from clone_child, the child is one of them"
             expect(back < 2, contract, seen, f"{look}; {bench.where('clone_child')}")
             bench.value(subject, "clone_child", contract)
+
+
+_LATER = {
+    "raises": ", also after an exception (finally)",
+    "calls sys.exit()": ", also after a SystemExit, which is a BaseException and no Exception (finally)",
+}
 
 
 def _has_ended(bench, pid):
@@ -151,7 +164,7 @@ def _joining(bench, kinds, flags):
     def body(piece):
         other = process.clone(flags)
         if other == 0:
-            _pause()
+            orphans.pause()
         joined = {
             kind: os.open(f"/proc/{other}/ns/{FILES[kind]}", os.O_RDONLY | os.O_CLOEXEC) for kind in kinds
         }
@@ -206,7 +219,8 @@ def _serving(program, before=lambda: None):
     """Return a body in which the subject is pid 1 of a pid namespace and serves a child running `program`."""
 
     def body(piece):
-        signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
+        signal.pthread_sigmask(signal.SIG_BLOCK, orphans.CATCHABLE)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # else Python's own handler looks like the learner's
         child = os.fork()
         if child == 0:
             try:
@@ -214,7 +228,7 @@ def _serving(program, before=lambda: None):
             finally:
                 os._exit(0)
         before()
-        return piece.serve(child, BLOCKED)
+        return piece.serve(child, orphans.CATCHABLE)
 
     return body
 
@@ -230,13 +244,15 @@ def check_the_childs_end_is_the_end(bench: Bench) -> None:
         signal.signal(number, signal.SIG_DFL) if number != 9 else None
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         os.kill(os.getpid(), number)
-        _pause()
+        orphans.pause()
 
-    for program, wanted in ((lambda: os._exit(code), code), (killed, 128 + number)):
+    for program, wanted in ((lambda: os._exit(code), code), (killed, 128 + number), (lambda: None, 0)):
         contract = f"serve returns {wanted}"
         with bench.start(_serving(program), NEW_PID) as subject:
-            got = bench.value(subject, "serve", contract)
+            got = bench.value(subject, "serve", contract, returns=int)
         look = "a wait status is not an exit code"
+        if wanted == 0:
+            look = "the child called exit(0): 0 is an exit code like any other, and no sign of a signal"
         if program is killed and got in (0, number):
             look = f"signal {number} killed the child: a program that has no exit code of its own gives 128+n"
         expect(got == wanted, contract, repr(got), f"{look}; {bench.where('serve')}")
@@ -276,19 +292,10 @@ def _still_serves(bench, subject, contract):
         raise Wrong(contract, f"it returned {got!r} while its child lives", bench.where("serve"))
 
 
-def _breeding(ends):
-    """Return a program that leaves an orphan for each of `ends`, which lives until that closes."""
-
-    def program():
-        for end in ends:
-            if os.fork() == 0:
-                if os.fork() == 0:
-                    os.read(end, 1)
-                os._exit(3)
-            os.wait()
-        _pause()
-
-    return program
+def _await(bench, subject, holds):
+    """Wait until `holds`, no longer than the subject is inside serve; return whether it did."""
+    bench.wait_until(lambda: holds() or "stuck" not in subject.wait(0))
+    return holds()
 
 
 def check_orphans_are_reaped(bench: Bench) -> None:
@@ -298,82 +305,67 @@ def check_orphans_are_reaped(bench: Bench) -> None:
     def body(piece):
         for writing in (together, later, hold):
             os.close(writing)
-        serving = _serving(_breeding([go] * CROWD + [late]), lambda: os.read(begin, 1))
+        serving = _serving(orphans.breeding([go] * CROWD + [late]), lambda: os.read(begin, 1))
         return serving(piece)
 
     contract = "serve reaps every process that ends, and goes on until its own child has ended"
     with bench.start(body, NEW_PID) as subject:
-        bench.wait_until(lambda: len(_children(bench, subject.pid)) == CROWD + 2)
+        bench.wait_until(lambda: len(orphans.children(bench, subject.pid)) == CROWD + 2)
         os.close(together)  # all end before serve begins: one SIGCHLD for all
-        bench.wait_until(lambda: len(_zombies(bench, subject.pid)) == CROWD)
+        bench.wait_until(lambda: len(orphans.zombies(bench, subject.pid)) == CROWD)
         os.close(hold)
-        reaped = bench.wait_until(lambda: not _zombies(bench, subject.pid))
-        left = _zombies(bench, subject.pid)
+        reaped = _await(bench, subject, lambda: not orphans.zombies(bench, subject.pid))
+        left = orphans.zombies(bench, subject.pid)
         _still_serves(bench, subject, contract)
         look = "one SIGCHLD may speak of many: reap until waitpid(-1) finds nobody that has ended"
         seen = f"{len(left)} of {CROWD} that ended together are zombies still"
         expect(reaped, contract, seen, f"{look}; {bench.where('serve')}")
         os.close(later)
-        reaped = bench.wait_until(lambda: len(_children(bench, subject.pid)) == 1)
+        reaped = _await(bench, subject, lambda: len(orphans.children(bench, subject.pid)) == 1)
         _still_serves(bench, subject, contract)
         expect(reaped, contract, "one that ended later is a zombie still", f"{look}; {bench.where('serve')}")
 
 
-def _children(bench, pid):
-    found = []
-    for each in bench.eyes.processes():
-        try:
-            status = bench.eyes.status(each)
-        except OSError:
-            continue
-        if status["PPid"] == str(pid):
-            found.append((each, status["State"][0]))
-    return found
-
-
-def _zombies(bench, pid):
-    return [each for each, state in _children(bench, pid) if state == "Z"]
-
-
-def _listening(path):
-    """Return a program that writes the numbers of the signals it gets to the file `path`."""
-
-    def program():
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        for number in BLOCKED - {32, 33}:
-            try:
-                signal.signal(number, lambda got, _frame: os.write(file, f"{got}\n".encode()))
-            except (OSError, ValueError):
-                continue
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        os.write(file, b"ready\n")
-        while True:
-            time.sleep(10)
-
-    return program
-
-
-def _heard(path):
-    if not os.path.exists(path):
-        return []
-    with open(path) as file:
-        return file.read().split()
-
-
 def check_signals_are_passed_on(bench: Bench) -> None:
-    """Whatever signal pid 1 gets, the child gets."""
-    path = f"{bench.scratch}/{bench.token()}"
+    """Whatever signal pid 1 gets, the child gets, and nobody else; in the meantime pid 1 sleeps."""
+    path, others = (f"{bench.scratch}/{bench.token()}" for _ in range(2))
     numbers = [*bench.random.sample([1, 2, 3, 10, 12, 14, 23, 28], 3), 15]
     contract = "serve passes on every signal but SIGCHLD"
-    with bench.start(_serving(_listening(path)), NEW_PID) as subject:
-        bench.wait_until(lambda: "ready" in _heard(path))
+    with bench.start(_serving(orphans.listening(path, others)), NEW_PID) as subject:
+        _await(bench, subject, lambda: "ready" in orphans.heard(path) and "ready" in orphans.heard(others))
         _still_serves(bench, subject, contract)
         for number in numbers:
             os.kill(subject.pid, number)
             name = signal.Signals(number).name
-            arrived = bench.wait_until(lambda n=number: str(n) in _heard(path))
+            arrived = bench.wait_until(lambda n=number: str(n) in orphans.heard(path))
             look = f"{_why_unheard(bench, subject.pid, number)}; {bench.where('serve')}"
             expect(arrived, f"{contract}: {name}", f"the child did not get {name}", look)
+        for pid, _ in orphans.children(bench, subject.pid):
+            os.kill(pid, LAST)
+        bench.wait_until(lambda: str(LAST) in orphans.heard(others))
+        wrong = [signal.Signals(number).name for number in numbers if str(number) in orphans.heard(others)]
+        look = f"os.kill(-1, ...) reaches everybody in the container, not the child; {bench.where('serve')}"
+        expect(not wrong, "serve signals its child alone", f"an orphan got {', '.join(wrong)} too", look)
+        _expect_sleep(bench, subject.pid)
+
+
+def _expect_sleep(bench, pid):
+    """Wrong when a process that has nothing to do works. What it used counts, not how long that took."""
+    began, (_, before) = time.monotonic(), bench.eyes.work(pid)
+
+    def is_settled():
+        state, used = bench.eyes.work(pid)
+        return used - before > BUSY or (state == "S" and time.monotonic() - began > 2 * BUSY)
+
+    bench.wait_until(is_settled)
+    used = bench.eyes.work(pid)[1] - before
+    expect(
+        used <= BUSY,
+        "serve sleeps while there is nothing to do",
+        f"it used {used:.2f} s of processor time in {time.monotonic() - began:.2f} s, and nothing happened",
+        "a loop that only asks keeps a processor busy for as long as the container lives: wait in the kernel "
+        f"for the next signal (signal.sigwait); {bench.where('serve')}",
+    )
 
 
 def _why_unheard(bench, pid, number):
@@ -401,44 +393,27 @@ def check_signals_are_passed_on_after_an_orphan(bench: Bench) -> None:
     """When an orphan has ended and been reaped, signals still arrive."""
     path = f"{bench.scratch}/{bench.token()}"
     contract = "serve passes on SIGTERM, also after an orphan has ended"
-    with bench.start(_serving(_bereaved(path)), NEW_PID) as subject:
-        bench.wait_until(lambda: "ready" in _heard(path))
-        bench.wait_until(lambda: len(_children(bench, subject.pid)) == 1)
+    with bench.start(_serving(orphans.bereaved(path)), NEW_PID) as subject:
+        _await(bench, subject, lambda: "ready" in orphans.heard(path))
+        _await(bench, subject, lambda: len(orphans.children(bench, subject.pid)) == 1)
         _still_serves(bench, subject, contract)
         os.kill(subject.pid, signal.SIGTERM)
-        arrived = bench.wait_until(lambda: "15" in _heard(path))
+        arrived = bench.wait_until(lambda: "15" in orphans.heard(path))
         look = f"{_why_unheard(bench, subject.pid, signal.SIGTERM)}; {bench.where('serve')}"
     expect(arrived, contract, "the child did not get SIGTERM", look)
-
-
-def _bereaved(path):
-    """Return a program that leaves an orphan which ends, and then listens."""
-    listening = _listening(path)
-
-    def program():
-        if os.fork() == 0:
-            if os.fork() == 0:
-                while "ready" not in _heard(path):
-                    time.sleep(0.01)
-            os._exit(0)
-        os.wait()
-        signal.sigtimedwait([signal.SIGCHLD], 0)  # that was news of its own child
-        listening()
-
-    return program
 
 
 def check_sigchld_is_kept(bench: Bench) -> None:
     """SIGCHLD speaks to pid 1 alone and is not passed on."""
     path = f"{bench.scratch}/{bench.token()}"
     contract = "the child does not get the SIGCHLD of somebody else's end"
-    with bench.start(_serving(_bereaved(path)), NEW_PID) as subject:
-        bench.wait_until(lambda: "ready" in _heard(path))
+    with bench.start(_serving(orphans.bereaved(path)), NEW_PID) as subject:
+        _await(bench, subject, lambda: "ready" in orphans.heard(path))
         _still_serves(bench, subject, contract)
-        bench.wait_until(lambda: len(_children(bench, subject.pid)) == 1)
+        bench.wait_until(lambda: len(orphans.children(bench, subject.pid)) == 1)
         os.kill(subject.pid, signal.SIGUSR2)
-        bench.wait_until(lambda: "12" in _heard(path))
-        heard = _heard(path)
+        bench.wait_until(lambda: "12" in orphans.heard(path))
+        heard = orphans.heard(path)
         _still_serves(bench, subject, contract)
     expect(
         "17" not in heard,

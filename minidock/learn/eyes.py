@@ -101,14 +101,18 @@ class Eyes:
 
         Hardly is less than `seconds`, and less than one.
         """
-        hardly = min(seconds, _HARDLY) * _TICKS
+        hardly = min(seconds, _HARDLY)
         for pid in self.processes():
             with suppress(OSError):
-                fields = self.read(f"{pid}/stat").rpartition(b")")[2].split()
-                used = int(fields[_USER_TIME]) + int(fields[_SYSTEM_TIME])
-                if pid != os.getpid() and fields[0] in (b"R", b"D") and used < hardly:
+                state, used = self.work(pid)
+                if pid != os.getpid() and state in "RD" and used < hardly:
                     return True
         return False
+
+    def work(self, pid: int) -> tuple[str, float]:
+        """Return a process's state (a letter) and the processor time that it has used, in seconds."""
+        fields = self.read(f"{pid}/stat").rpartition(b")")[2].split()
+        return fields[0].decode(), (int(fields[_USER_TIME]) + int(fields[_SYSTEM_TIME])) / _TICKS
 
     def view(self, pid: int) -> View:
         """Return what process `pid` (of the sandbox's namespaces) sees."""

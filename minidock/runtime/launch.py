@@ -176,8 +176,9 @@ def clone_into(spec: bundle.Spec, given: Resources, child: Callable[[], NoReturn
 def clone_child(kinds: Sequence[str], child: Callable[[], NoReturn]) -> int:
     """Run `child` in a new process with new namespaces of these `kinds` (OCI names); return its pid.
 
-    The caller stays in its own namespaces. A kind that does not exist is an error, never left out. The child
-    never comes back: when `child` returns or raises, its process ends.
+    It is a child of the caller, who can wait for it and stays in its own namespaces. A kind that does not
+    exist is an error, never left out. The child never comes back: when `child` returns or raises anything
+    (sys.exit raises too), its process ends.
     """
     flags = 0
     for kind in kinds:

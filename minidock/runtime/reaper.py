@@ -54,8 +54,8 @@ def lead_the_terminal(descriptors: Sequence[int]) -> None:
 def serve(child: int, signals: Collection[int]) -> int:
     """Be pid 1: pass signals on to `child` and reap everybody, until `child` ends; return its exit code.
 
-    All of `signals`, SIGCHLD among them, are blocked already. SIGCHLD comes once for many children that end
-    together, and is never passed on.
+    All of `signals`, SIGCHLD among them, are blocked already, so that sigwait(3) can wait for them. SIGCHLD
+    comes once for many children that end together, and is never passed on.
     """
     while True:
         number = signal.sigwait(signals)

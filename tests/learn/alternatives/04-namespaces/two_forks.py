@@ -6,6 +6,8 @@ import signal
 
 from minidock.kernel import namespaces, process
 
+CLONE_PARENT = 0x8000  # the caller becomes the parent, not the process between
+
 
 def clone_child(kinds, child):
     flags = [namespaces.NAMES[kind].flag for kind in kinds]
@@ -14,7 +16,7 @@ def clone_child(kinds, child):
     if between == 0:
         for flag in flags:
             namespaces.unshare(flag)
-        pid = os.fork()
+        pid = process.clone(CLONE_PARENT)
         if pid == 0:
             os.close(reading)
             os.close(writing)
