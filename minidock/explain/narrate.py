@@ -50,6 +50,11 @@ STORY: dict[str, tuple[str, int, str]] = {
         5,
         "the limits would exist and apply to nobody",
     ),
+    "set the OOM score": (
+        "a write to /proc/self/oom_score_adj, while that is the host's /proc",
+        6,
+        "out of memory, the kernel would rather spare the program than any other, as it does its keeper",
+    ),
     "join namespaces": (
         "setns(2) for namespaces that exist already, unshare(2) of the cgroup namespace",
         4,
@@ -106,7 +111,7 @@ STORY: dict[str, tuple[str, int, str]] = {
         "the prompt would show the host's name; without the namespace this would rename the host",
     ),
     "set limits": (
-        "prlimit(2) for --ulimit, and oom_score_adj",
+        "prlimit(2) for --ulimit",
         6,
         "the program would inherit the daemon's limits",
     ),

@@ -76,6 +76,8 @@ def _run(
     os.setsid()
     with step("join cgroups", cgroups.join_by):
         cgroups.join_by(join)
+    with step("set the OOM score", identity.set_oom_score):
+        identity.set_oom_score(what)
     with step("join namespaces", namespaces.setns):
         flags = 0
         for entry in target.spec.linux.namespaces:

@@ -14,7 +14,7 @@ from minidock.runtime.bundle import Capabilities, Process, User
 
 
 def set_limits(spec: Process) -> None:
-    """Set the rlimits and the OOM score that the spec asks for, and no others."""
+    """Set the rlimits that the spec asks for, and no others."""
     for limit in spec.rlimits:
         number = getattr(resource, limit.type, None)
         if number is None or not limit.type.startswith("RLIMIT_"):
@@ -24,6 +24,10 @@ def set_limits(spec: Process) -> None:
         except (OSError, ValueError) as error:
             error.add_note(f"error setting rlimit {limit.type}")
             raise
+
+
+def set_oom_score(spec: Process) -> None:
+    """Set the OOM score that the spec asks for; where the host's /proc is, for a container may have none."""
     if spec.oom_score_adj is not None:
         with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
             file.write(str(spec.oom_score_adj))

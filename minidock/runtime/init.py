@@ -71,6 +71,8 @@ def _run(inherited: Inherited, step: Steps) -> NoReturn:
     os.setsid()
     with step("join cgroups", cgroups.join_by):
         cgroups.join_by(inherited.cgroup_descriptors)
+    with step("set the OOM score", identity.set_oom_score):
+        identity.set_oom_score(spec.process)
     with step("join namespaces", enter_namespaces):
         enter_namespaces(spec, inherited.namespaces)
     descriptors = list(inherited.descriptors)

@@ -77,14 +77,20 @@ def impostors(chapter: chapters.Chapter) -> dict[str, str]:
     }
 
 
-# With --dist loadgroup a chapter's files are graded once, by one worker, while another grades the next one's.
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(number, marks=pytest.mark.xdist_group(f"chapter {number}"), id=f"chapter {number}")
-        for number in NUMBERS
-    ],
-)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Let one worker grade a chapter's files once (--dist loadgroup), while another grades the next one's.
+
+    Marks on a fixture's own parameters would not reach the tests.
+    """
+    if "proof" in metafunc.fixturenames:
+        numbers = [
+            pytest.param(number, marks=pytest.mark.xdist_group(f"chapter {number}"), id=f"chapter {number}")
+            for number in NUMBERS
+        ]
+        metafunc.parametrize("proof", numbers, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def proof(request: pytest.FixtureRequest) -> Proof:
     result = Proof(chapters.chapter(request.param))
     answer = subprocess.run(
