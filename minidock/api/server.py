@@ -28,7 +28,7 @@ STOP_GRACE = 5.0
 STACK_SIZE = 1024 * 1024
 BREAK_OFF_GRACE = 1.0
 DESCRIPTOR_PAUSE = 0.1
-KEPT_THREADS = 8  # the docker command line comes with three connections
+KEPT_THREADS = 24  # eight docker command lines at once, each with three connections
 
 Serve = Callable[[Connection], None]
 
