@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from minidock.network import links, namespaces
+from minidock.network.rtnetlink import Requests
 
 
 @dataclass(frozen=True)
@@ -91,39 +92,22 @@ def set_default_routes(namespace: int, wanted: Sequence[Route]) -> None:
 
 
 def _make(interface: Interface, bridge: int, host: int) -> None:
-    """Make and configure all of it in one conversation, from within the container's namespace.
-
-    The link that is asked for is the host's end, since only its `master` is looked up where it is to lie; its
-    peer stays here. A conversation costs pyroute2 more than what is said in it.
-    """
-    with links.talking() as route:
-        route.link(
-            "add",
-            ifname=interface.link,
-            kind="veth",
-            mtu=interface.mtu,
-            net_ns_fd=host,
-            master=bridge,
-            state="up",
-            peer={"ifname": interface.name, "address": interface.mac, "mtu": interface.mtu},
-        )
-        _configure(route, interface)
+    """Make and configure all of it in one conversation, from within the container's namespace."""
+    with Requests() as kernel:
+        kernel.add_veth(interface.name, interface.mac, interface.mtu, interface.link, host, bridge)
+        _configure(kernel, interface)
 
 
-def _configure(route: links.Conversation, interface: Interface) -> None:
+def _configure(kernel: Requests, interface: Interface) -> None:
     has_ipv6 = any(":" in address for address in interface.addresses)
     index = socket.if_nametoindex(interface.name)
     if not has_ipv6:
         _without_ipv6(interface.name)
     for text in interface.addresses:
-        address, _, prefix = text.partition("/")
-        six = ":" in address
-        how = {"flags": links.IFA_F_NODAD} if six else {"broadcast": links.broadcast_of(text)}
-        route.addr("add", index=index, address=address, prefixlen=int(prefix), **how)
-    route.link("set", index=index, state="up")
+        kernel.add_address(index, text)
+    kernel.set_up(index)
     for gateway in interface.gateways:
-        default = "::/0" if ":" in gateway else "0.0.0.0/0"
-        route.route("add", dst=default, gateway=gateway, oif=index)
+        kernel.add_default_route(index, gateway)
     for name, value in interface.sysctls.items():
         links.set_sysctl(f"net/{name}", value)
 

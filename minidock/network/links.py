@@ -43,11 +43,15 @@ def talking() -> Iterator[Conversation]:
         with IPRoute() as route:
             yield route
     except NetlinkError as error:
-        number = int(error.code)
-        raised = OSError(number, os.strerror(number), "rtnetlink")
-        if number == errno.EPERM:
-            raised.add_note("the engine needs CAP_NET_ADMIN to make networks")
-        raise raised from error
+        raise refused(int(error.code)) from error
+
+
+def refused(number: int) -> OSError:
+    """Return the error for a request that the kernel has refused with this errno."""
+    error = OSError(number, os.strerror(number), "rtnetlink")
+    if number == errno.EPERM:
+        error.add_note("the engine needs CAP_NET_ADMIN to make networks")
+    return error
 
 
 def prepare() -> None:
