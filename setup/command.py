@@ -36,7 +36,7 @@ def root(arguments: Sequence[str]) -> int:
         case "play":
             return demo.play(rest[0])
         case "uninstall":
-            uninstall.take_back(rest[0], data="--data" in rest[1:])
+            uninstall.take_back(rest[0], data="--data" in rest[1:], force="--force" in rest[1:])
         case _:
             raise Refused(f"no such step: {verb}")
     return 0

@@ -26,16 +26,22 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--setup-only", action="store_true", help="set up, but do not play the demo")
     parser.add_argument("--python", metavar="PATH", help="the Python that root's copy of minidock runs on")
     parser.add_argument(
-        "--uninstall", action="store_true", help="take back everything that ./demo and ./test did"
+        "--uninstall",
+        action="store_true",
+        help="take back everything that ./demo and ./test of any clone did on this machine",
     )
     parser.add_argument(
         "--data", action="store_true", help="with --uninstall: also delete images and containers"
     )
+    parser.add_argument(
+        "--force", action="store_true", help="with --uninstall: also when a process uses what goes"
+    )
     options = parser.parse_args(arguments)
-    if options.data and not options.uninstall:
-        parser.error("--data goes with --uninstall")
+    for name in ("data", "force"):
+        if getattr(options, name) and not options.uninstall:
+            parser.error(f"--{name} goes with --uninstall")
     if options.uninstall:
-        return uninstall.main(data=options.data)
+        return uninstall.main(data=options.data, force=options.force)
     steps = plan.for_demo(environment.python_for_root(options.python))
     plan.carry_out(
         steps, "./demo", "start an engine with its own directories in /var/tmp, removed at the end"

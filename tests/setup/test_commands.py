@@ -74,16 +74,18 @@ def test_a_python_that_is_too_old_is_told_apart_from_a_broken_one(copy: Path) ->
 @pytest.mark.parametrize("command", ["demo", "test"])
 def test_help_names_every_option(command: str) -> None:
     answer = subprocess.run([TOP / command, "--help"], capture_output=True, text=True, check=True)
-    wanted = {"demo": ("--uninstall", "--data", "--setup-only"), "test": ("--oracles", "--rounds", "--soak")}[
-        command
-    ]
+    wanted = {
+        "demo": ("--uninstall", "--data", "--force", "--setup-only"),
+        "test": ("--oracles", "--rounds", "--soak"),
+    }[command]
     assert all(option in answer.stdout for option in (*wanted, "--python"))
 
 
-def test_data_without_uninstall_is_refused() -> None:
-    answer = subprocess.run([TOP / "demo", "--data"], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("option", ["--data", "--force"])
+def test_an_option_of_uninstall_without_it_is_refused(option: str) -> None:
+    answer = subprocess.run([TOP / "demo", option], capture_output=True, text=True, check=False)
     assert answer.returncode == 2
-    assert "--data goes with --uninstall" in answer.stderr
+    assert f"{option} goes with --uninstall" in answer.stderr
 
 
 def test_the_two_commands_are_plain_sh() -> None:
