@@ -60,6 +60,7 @@ def limits(room: Room) -> Iterator[cgroups.Cgroup]:
     """Make the cgroup that sandboxes run in: memory, processes, and no device but the harmless ones."""
     need_root()
     sweep()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # it cleans up, as ctrl-c does
     name = "-".join((*map(str, owner(os.getpid())), ids.short(ids.random_id())))
     group = cgroups.at(f"{PARENT}/{name}")
     group.create()
@@ -70,6 +71,7 @@ def limits(room: Room) -> Iterator[cgroups.Cgroup]:
     finally:
         group.kill()
         group.delete()
+        signal.signal(signal.SIGTERM, before)
         for directory in group.paths().values():
             with suppress(OSError):  # another grading is under way there
                 os.rmdir(os.path.dirname(directory))
@@ -166,8 +168,9 @@ def _live(inside: Callable[[int], None], records: int, printed: int, join: list[
         cgroups.join_by(join)
         records = os.dup2(records, 3, inheritable=False)
         process.close_range(4)  # what the caller itself was given is no part of the sandbox
-        # As pid 1 it gets no signal from inside but those that it has a handler for, and Python has this one.
+        # As pid 1 it gets no signal from inside but those that it has a handler for, and Python has one.
         signal.signal(signal.SIGINT, lambda _number, _frame: None)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         tree.build(room.scratch)
         null = os.open("/dev/null", os.O_RDONLY)
         os.dup2(null, 0)
@@ -208,6 +211,9 @@ def _watch(reading: int, pid: int, timeout: float) -> Stay:
             if not block:
                 break
             data += block
+    except BaseException:  # ctrl-c: nobody waits for the rest
+        deadline = 0.0
+        raise
     finally:
         if result.timed_out:
             os.kill(pid, signal.SIGKILL)

@@ -151,6 +151,7 @@ def _keep(swapped: Sequence[Swapped], hierarchy: cgroups.Hierarchy, group: cgrou
     """Be pid 1 around the engine: build the sandbox, start the daemon, reap. Nothing above may run here."""
     try:
         process.set_parent_death_signal(signal.SIGKILL)  # the engine ends with the command that started it
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.setsid()
         group.join()  # in every hierarchy, the version 2 tree of a hybrid host too: the namespace begins here
         namespaces.unshare(namespaces.CLONE_NEWCGROUP)

@@ -261,10 +261,21 @@ def run(folder: Folder, numbers: Sequence[int], command: Sequence[str]) -> int:
         sys.stdout.flush()
         for name, (calls, pid) in engine.proof().items():
             said = f"ran {calls} times, last in process {pid}" if calls else "was not called"
-            print(f"canary: your {name} {said} inside the engine", file=sys.stderr)
+            why = "" if calls else _why_not_called(name, swapped)
+            print(f"canary: your {name} {said} inside the engine{why}", file=sys.stderr)
         for failure in engine.failures():
             print(f"canary: your {failure}", file=sys.stderr)
     return code
+
+
+def _why_not_called(name: str, swapped: Sequence[swap.Swapped]) -> str:
+    """Say which chapter leads the engine round a function, "" when none does."""
+    for each in swapped:
+        road = each.chapter.road[0] if each.chapter.road else ""
+        if name not in each.names and road.partition(":")[0] == name.partition(":")[0]:
+            number = each.chapter.number
+            return f": --with {number} has it enter the root another way; leave that out to see this one run"
+    return ""
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -141,6 +141,20 @@ def test_what_a_killed_grader_left_is_swept_by_the_next(tmp_path: Path) -> None:
             foreign.delete()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("where", ["between two checks", "in a sandbox"])
+def test_a_grader_that_is_asked_to_end_removes_its_cgroup(number: signal.Signals, where: str) -> None:
+    with grader(where) as (asked, its):
+        deadline = time.monotonic() + 30
+        while where == "in a sandbox" and len(its.processes()) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        began = time.monotonic()
+        asked.send_signal(number)
+        asked.wait()
+        assert time.monotonic() - began < 20 * TIME_SCALE, "it waits for no check"
+        assert not its.exists()
+
+
 def test_a_grader_that_is_not_reaped_yet_is_dead_all_the_same() -> None:
     with grader() as (killed, its):
         os.kill(killed.pid, signal.SIGKILL)

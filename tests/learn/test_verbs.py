@@ -419,6 +419,12 @@ def test_two_chapters_run_together(tmp_path: Path, docker_clients: list[str]) ->
     assert answer.stdout == "both\n", answer.stderr
     assert "your minidock.runtime.program:execute ran 1" in answer.stderr
     assert "your minidock.runtime.root:pivot ran 1" in answer.stderr
+    solve(tmp_path, 2)
+    answer = learn(tmp_path, "run", "--with", "2", "--with", "3", "--", *run)
+    assert answer.stdout == "both\n", answer.stderr
+    assert "your minidock.runtime.root:enter_chroot ran 1" in answer.stderr
+    said = "your minidock.runtime.root:pivot was not called inside the engine: --with 2 has it enter the root"
+    assert said in answer.stderr
 
 
 @pytest.mark.parametrize(
