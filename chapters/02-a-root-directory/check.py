@@ -191,8 +191,8 @@ def _how_far(bench, pid, jail, holds):
                 "you stand outside of it"
             )
     return f"it stopped {len(root) - 1} directories below the real root, in one that holds {holds}", (
-        "stand outside of a root (chroot without chdir), climb by `..` until it goes no higher, and make "
-        "that the root: no number of steps is enough for every jail"
+        "stand outside of a root (chroot without chdir), climb by `..` until it goes no higher and is the "
+        "same directory as `.`, and make that the root: no number of steps is enough for every jail"
     )
 
 
