@@ -314,6 +314,7 @@ def threads_of(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/task"))
 
 
+@pytest.mark.usefixtures("only_minidock")  # dockerd sends some lines twice
 def test_who_attaches_with_logs_before_the_start_misses_nothing(containers: Client, rounds: int) -> None:
     for _ in range(rounds):
         identifier = containers.create("echo", "hi")
