@@ -150,7 +150,7 @@ def vague_names(module: Module) -> list[str]:
 
 
 MODULES = modules_below("minidock")
-AROUND = [module for name in ("setup", "bench") for module in modules_below(name)]
+AROUND = [module for name in ("setup", "bench", "chapters") for module in modules_below(name)]
 
 
 def test_the_scan_finds_every_layer() -> None:

@@ -3,10 +3,9 @@
 import os
 import signal
 import sys
-import time
 
 from minidock.kernel import namespaces, process
-from minidock.learn import orphans
+from minidock.learn import orphans, pid1
 from minidock.learn.bench import Bench
 from minidock.learn.wrong import Wrong, expect
 
@@ -14,7 +13,6 @@ KINDS = ("uts", "ipc", "pid", "mount", "network", "cgroup")
 FILES = {"uts": "uts", "ipc": "ipc", "pid": "pid", "mount": "mnt", "network": "net", "cgroup": "cgroup"}
 CROWD = 6
 LAST = 40  # a real-time signal: Python calls the handlers of what has arrived in the order of their numbers
-BUSY = 0.15  # seconds of processor time
 UNFIT = ("NotImplemented" + "Error", "NotYours", "NameError", "UnboundLocalError", "SyntaxError")
 
 
@@ -338,7 +336,7 @@ def check_signals_are_passed_on(bench: Bench) -> None:
             os.kill(subject.pid, number)
             name = signal.Signals(number).name
             arrived = bench.wait_until(lambda n=number: str(n) in orphans.heard(path))
-            look = f"{_why_unheard(bench, subject.pid, number)}; {bench.where('serve')}"
+            look = f"{pid1.why_unheard(bench, subject.pid, number)}; {bench.where('serve')}"
             expect(arrived, f"{contract}: {name}", f"the child did not get {name}", look)
         for pid, _ in orphans.children(bench, subject.pid):
             os.kill(pid, LAST)
@@ -346,47 +344,7 @@ def check_signals_are_passed_on(bench: Bench) -> None:
         wrong = [signal.Signals(number).name for number in numbers if str(number) in orphans.heard(others)]
         look = f"os.kill(-1, ...) reaches everybody in the container, not the child; {bench.where('serve')}"
         expect(not wrong, "serve signals its child alone", f"an orphan got {', '.join(wrong)} too", look)
-        _expect_sleep(bench, subject.pid)
-
-
-def _expect_sleep(bench, pid):
-    """Wrong when a process that has nothing to do works. What it used counts, not how long that took."""
-    began, (_, before) = time.monotonic(), bench.eyes.work(pid)
-
-    def is_settled():
-        state, used = bench.eyes.work(pid)
-        return used - before > BUSY or (state == "S" and time.monotonic() - began > 2 * BUSY)
-
-    bench.wait_until(is_settled)
-    used = bench.eyes.work(pid)[1] - before
-    expect(
-        used <= BUSY,
-        "serve sleeps while there is nothing to do",
-        f"it used {used:.2f} s of processor time in {time.monotonic() - began:.2f} s, and nothing happened",
-        "a loop that only asks keeps a processor busy for as long as the container lives: wait in the kernel "
-        f"for the next signal (signal.sigwait); {bench.where('serve')}",
-    )
-
-
-def _why_unheard(bench, pid, number):
-    """Say what became of a signal that pid 1 got and its child did not."""
-    status = bench.eyes.status(pid)
-    name = signal.Signals(number).name
-
-    def holds(field):
-        return int(status[field], 16) >> (number - 1) & 1
-
-    if holds("SigCgt") and holds("SigBlk"):
-        return f"a handler is installed for {name}, but {name} is blocked still, so that it is never called"
-    if (holds("ShdPnd") or holds("SigPnd")) and status["State"].startswith("R"):
-        return f"{name} is pending, and pid 1 runs in a loop that never takes it (signal.sigwait)"
-    if holds("ShdPnd") or holds("SigPnd"):
-        return (
-            f"{name} is pending: it is blocked, and pid 1 waits for something else, in os.waitpid without "
-            "os.WNOHANG? That waits for the next end, and is deaf meanwhile: reap those that have ended, "
-            "then wait for the next signal"
-        )
-    return "docker stop signals pid 1: a program behind it never hears of it unless it is passed on"
+        pid1.expect_sleep(bench, subject.pid)
 
 
 def check_signals_are_passed_on_after_an_orphan(bench: Bench) -> None:
@@ -399,7 +357,7 @@ def check_signals_are_passed_on_after_an_orphan(bench: Bench) -> None:
         _still_serves(bench, subject, contract)
         os.kill(subject.pid, signal.SIGTERM)
         arrived = bench.wait_until(lambda: "15" in orphans.heard(path))
-        look = f"{_why_unheard(bench, subject.pid, signal.SIGTERM)}; {bench.where('serve')}"
+        look = f"{pid1.why_unheard(bench, subject.pid, signal.SIGTERM)}; {bench.where('serve')}"
     expect(arrived, contract, "the child did not get SIGTERM", look)
 
 
