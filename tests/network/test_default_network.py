@@ -17,7 +17,7 @@ import pytest
 from bench.dockerd import PrivateDockerd
 from minidock.network import namespaces
 from tests.api.conftest import cgroup_directories, end_daemon, processes_in, start_daemon
-from tests.network.conftest import HOST, IMAGE, NEIGHBOUR, Engine, Lan, ask, cable_to, refused
+from tests.network.conftest import HOST, IMAGE, NEIGHBOUR, PATIENCE, Engine, Lan, ask, cable_to, refused
 
 
 def test_a_container_has_an_address_a_gateway_and_says_so(engine: Engine) -> None:
@@ -190,10 +190,10 @@ def test_a_forward_policy_of_drop_is_lived_with(engine: Engine) -> None:
     engine.lan.nft(chain)
     one = engine.run(PortBindings={"80/tcp": [{"HostPort": "8098"}]})
     with engine.serve(one, 80, b"passed"):
-        for _ in range(100):
-            listed = engine.lan.nft("list chain ip filter FORWARD")
-            if engine.bridge in listed:
-                break
+        deadline = time.monotonic() + PATIENCE
+        while engine.bridge not in (listed := engine.lan.nft("list chain ip filter FORWARD")):
+            assert time.monotonic() < deadline, listed
+            time.sleep(0.02)
         rules = re.findall(r'[io]ifname "(\S+)" counter .*accept comment', listed)
         assert rules == [engine.bridge] * 2
         assert engine.lan.neighbour(lambda: ask(HOST, 8098)) == b"passed"

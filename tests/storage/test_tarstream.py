@@ -140,10 +140,12 @@ def test_no_damage_raises_anything_but_our_errors(data: st.DataObject) -> None:
     ],
 )
 def test_sparse_files_of_every_format_arrive_with_their_holes(
-    tmp_path: Path, root: Path, unpack: Callable[..., object], options: list[str]
+    tmp_path_factory: pytest.TempPathFactory,
+    root: Path,
+    unpack: Callable[..., object],
+    options: list[str],
 ) -> None:
-    original = tmp_path.parent / f"{tmp_path.name}-source"
-    original.mkdir()
+    original = tmp_path_factory.mktemp("source")
     with open(original / "sparse", "wb") as file:
         for number in range(30):  # more pieces than fit one header
             file.seek(number * (1 << 20) + 4096)
