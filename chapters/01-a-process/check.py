@@ -111,17 +111,31 @@ def _high(descriptor):
 
 
 def check_connect_leaves_no_copies(bench: Bench) -> None:
-    """After connect nothing more is open than before, and only 0, 1, 2 outlive an exec."""
+    """After connect nothing more is open than before and nothing less, and only 0, 1, 2 outlive an exec."""
     reading, writing = _waiting_pipes()
 
     def body(piece):
+        sink = os.open("/dev/full", os.O_WRONLY | os.O_CLOEXEC)
+        above = range(max(reading, writing) + 1, max(reading, writing) + 8)
+        others = [number for number in above if number not in open_descriptors()]
+        for number in others:
+            os.dup2(sink, number, inheritable=False)
         before = open_descriptors()
         piece.connect([reading, writing, writing])
-        flags = [fcntl.fcntl(number, fcntl.F_GETFD) & fcntl.FD_CLOEXEC for number in range(3)]
-        return [before, open_descriptors(), flags]
+        after = open_descriptors()
+        full = os.stat("/dev/full")
+        lost = [n for n in others if n not in after or not os.path.samestat(os.fstat(n), full)]
+        return [before, after, lost]
 
     with bench.start(body) as subject:
-        before, after, _ = bench.value(subject, "connect", "connect returns")
+        before, after, lost = bench.value(subject, "connect", "connect returns")
+    expect(
+        not lost,
+        "connect leaves every descriptor beside 0, 1, 2 as it is",
+        f"descriptors {', '.join(map(str, lost))} were open before, and are closed or something else now",
+        "os.dup2(2) onto a number closes what was open there: let the kernel choose one that is free "
+        f"(fcntl, F_DUPFD_CLOEXEC); {bench.where('connect')}",
+    )
     more = sorted(set(after) - set(before))
     expect(
         not more,
@@ -311,6 +325,11 @@ def check_a_failure_comes_back_with_the_name(bench: Bench) -> None:
         with bench.start(body) as subject:
             hint = _why_silent(bench.outcome(subject), subject)
             facts = bench.raised(subject, "execute", contract, hint)
+            if facts["errno"] is None:
+                hint = (
+                    "an error in words of one's own has no errno: let the kernel's out, or say it again as "
+                    "OSError(error.errno, words, name)"
+                )
             name_in_it = f" for {facts['filename']}" if facts["filename"] else ", without a name"
             said = f"errno {facts['errno']}: {facts['message']}{name_in_it}"
             expect(facts["errno"] == 2, contract, said, f"{hint}; {bench.where('execute')}")

@@ -129,7 +129,7 @@ class Bench:
     def raised(self, subject: Subject, function: str, contract: str, look: str = "") -> dict[str, Any]:
         """Return the facts of the OSError that the body raised; Wrong when it raised none."""
         outcome = self.outcome(subject)
-        if "raised" in outcome and outcome["errno"] is not None:
+        if "raised" in outcome and outcome["is_os_error"]:
             return outcome
         if "value" in outcome:
             raise Wrong(

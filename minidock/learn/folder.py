@@ -4,15 +4,17 @@ What is in it is the learner's work, so nothing here ever overwrites a chapter's
 belong to the person behind it.
 """
 
+import io
 import json
 import os
+import tokenize
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from minidock import atomic
-from minidock.errors import Conflict, Damaged, Forbidden, NotFound
+from minidock.errors import Conflict, Damaged, Forbidden, InvalidParameter, NotFound
 from minidock.learn import advice, source
 from minidock.learn.chapters import Chapter, learner_folder
 from minidock.learn.piece import Piece
@@ -51,6 +53,8 @@ class Folder:
         path = self.file(chapter)
         try:
             with self._ours():
+                if self.path.exists() and not self.path.is_dir():
+                    raise InvalidParameter(f"{self.path} is not a folder")
                 self.path.mkdir(parents=True, exist_ok=True)
                 self._give_away(self.path)
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
@@ -68,7 +72,7 @@ class Folder:
         path = self.file(chapter)
         try:
             with self._ours():
-                return Piece(str(path), path.read_text(encoding="utf-8"))
+                return Piece(str(path), _as_python_reads(path))
         except FileNotFoundError:
             command = self.command(f"start {chapter.number}")
             raise NotFound(f"{path} is not there: {command} writes it") from None
@@ -109,3 +113,13 @@ class Folder:
         """Let the person behind sudo own what was written in their home."""
         if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdecimal():
             os.chown(path, int(os.environ["SUDO_UID"]), int(os.environ.get("SUDO_GID", "-1")))
+
+
+def _as_python_reads(path: Path) -> str:
+    """Return the text of a Python file, by its own declaration of an encoding or its byte order mark."""
+    data = path.read_bytes()
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        return data.decode(encoding)
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise InvalidParameter(f"{path} is no text that Python can read: {error}") from None

@@ -144,6 +144,7 @@ def describe(error: BaseException, path: str) -> dict[str, Any]:
     return {
         "raised": type(error).__name__,
         "message": str(error),
+        "is_os_error": isinstance(error, OSError),
         "errno": error.errno if isinstance(error, OSError) else None,
         "filename": str(error.filename) if isinstance(error, OSError) and error.filename is not None else "",
         "notes": list(getattr(error, "__notes__", [])),

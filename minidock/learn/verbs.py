@@ -172,10 +172,11 @@ def figure(number: int) -> int:
 def watch(folder: Folder, number: int) -> int:
     """Grade the chapter whenever its file is saved, until everything holds or ctrl-c."""
     chapter = chapters.chapter(number)
-    path, seen = folder.file(chapter), 0
+    path, seen = Path(folder.piece(chapter).path), 0
     with grade.grading() as grader:
         while True:
-            now = os.stat(path).st_mtime_ns
+            # An editor that saves by renaming takes the file away for a moment.
+            now = path.stat().st_mtime_ns if path.exists() else seen
             if now != seen:
                 seen = now
                 if _check_one(folder, grader, chapter):

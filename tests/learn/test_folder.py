@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from minidock.errors import Forbidden
+from minidock.errors import Forbidden, InvalidParameter, NotFound
 from minidock.learn import chapters, verbs
 from minidock.learn.folder import Folder
 
@@ -58,3 +58,37 @@ def test_what_belongs_to_root_is_named_in_one_sentence(
         with pytest.raises(Forbidden, match="is not yours to read or to write: give the folder back with"):
             act()
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xef\xbb\xbfname = '\xc3\xbc'\n",
+        b"# -*- coding: latin-1 -*-\nname = '\xfc'\n",
+        b"name = '\xc3\xbc'\n",
+    ],
+)
+def test_a_file_is_read_as_python_reads_it(tmp_path: Path, data: bytes) -> None:
+    folder, chapter = Folder(tmp_path), chapters.chapter(1)
+    folder.file(chapter).write_bytes(data)
+    assert folder.piece(chapter).text.endswith("name = 'ü'\n")
+    compile(folder.piece(chapter).text, "piece", "exec")
+
+
+@pytest.mark.parametrize("data", [b"# \xfc\n", b"\x00\xff\xfe\x80", b"# -*- coding: no-such -*-\n"])
+def test_what_is_no_text_is_refused_in_one_sentence(tmp_path: Path, data: bytes) -> None:
+    folder, chapter = Folder(tmp_path), chapters.chapter(1)
+    folder.file(chapter).write_bytes(data)
+    with pytest.raises(InvalidParameter, match="is no text that Python can read: "):
+        folder.piece(chapter)
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidParameter, match="file is not a folder"):
+        Folder(tmp_path / "file").start(chapters.chapter(1))
+
+
+def test_to_watch_takes_a_file_that_is_there(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="is not there: minidock learn start 1 --folder .* writes it"):
+        verbs.watch(Folder(tmp_path), 1)

@@ -1,4 +1,4 @@
-"""The old way: a directory for the old root."""
+"""The old way: a directory for the old root; and an error in words of its own."""
 
 import os
 
@@ -18,7 +18,10 @@ def attach_root(path, rootfs=-1):
 
 def pivot(path):
     os.makedirs(os.path.join(path, ".old"))
-    mounts.pivot_root(path, os.path.join(path, ".old"))
+    try:
+        mounts.pivot_root(path, os.path.join(path, ".old"))
+    except OSError as error:
+        raise OSError(f"{path} cannot become the root: {error}") from error
     os.chdir("/")
     mounts.umount("/.old", mounts.MNT_DETACH)
     os.rmdir("/.old")
