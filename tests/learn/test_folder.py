@@ -90,5 +90,5 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 
 
 def test_to_watch_takes_a_file_that_is_there(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="is not there: minidock learn start 1 --folder .* writes it"):
+    with pytest.raises(NotFound, match=r"is not there: minidock learn start 1 --folder .* writes it"):
         verbs.watch(Folder(tmp_path), 1)
