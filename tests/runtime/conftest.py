@@ -524,3 +524,10 @@ def in_mount_sandbox(request: pytest.FixtureRequest) -> Callable[..., Any]:
         return run_in_child(prepared, namespaces.CLONE_NEWNS)
 
     return run
+
+
+def eventually(predicate, what: str, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not predicate():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,13 +15,7 @@ from minidock.runtime import protocol
 from minidock.runtime.client import Shim, Spawner
 from minidock.runtime.requests import LogOptions
 from tests.conftest import TIME_SCALE
-
-
-def eventually(predicate, what: str, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not predicate():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
+from tests.runtime.conftest import eventually
 
 
 def descriptors(pid: int) -> dict[str, str]:
