@@ -111,7 +111,8 @@ def test_a_container_that_somebody_else_has_frozen(
 
 def test_a_pid_1_that_never_reaps(client: Client, docker: Docker) -> None:
     """`sleep` knows of no children, so each orphan stays a zombie for as long as it runs."""
-    script = f"i=0; while [ $i -lt {ZOMBIES} ]; do (sleep {TIME_SCALE:.0f} &); i=$((i+1)); done; exec sleep 1000"
+    breed = f"(sleep {TIME_SCALE:.0f} &)"
+    script = f"i=0; while [ $i -lt {ZOMBIES} ]; do {breed}; i=$((i+1)); done; exec sleep 1000"
     with running(client, docker, script) as identifier:
         pid = client.inspect(identifier)["State"]["Pid"]
 
