@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+SHOWN = 80  # characters of a command line
+
 
 def processes(directories: Sequence[Path], but: set[int]) -> dict[int, Path]:
     """Return the processes that use files of `directories`, each with the directory.
@@ -31,7 +33,7 @@ def command(pid: int) -> str:
     """Return a process's command line, shortened; "" when it is gone."""
     with contextlib.suppress(OSError):
         words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-        return " ".join(word.decode(errors="replace") for word in words)[:80]
+        return " ".join(word.decode(errors="replace") for word in words)[:SHOWN]
     return ""
 
 

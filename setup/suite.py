@@ -44,6 +44,9 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         "--soak", action="store_true", help="repeat every stress test as often as its issue demands"
     )
     parser.add_argument(
+        "--no-skips", action="store_true", help="a skipped test fails: this machine is to lack nothing"
+    )
+    parser.add_argument(
         "--fresh-machine", action="store_true", help="prove ./demo and ./test on a new minbase root"
     )
     parser.add_argument(
@@ -97,9 +100,8 @@ def _pytest(options: argparse.Namespace, inner: str, subject: str) -> list[str]:
     command += ["-n", "auto", "--dist", "loadgroup", f"--junitxml={_results(subject)}"]
     if options.rounds is not None:
         command += ["--rounds", str(options.rounds)]
-    return command + [
-        flag for flag in ("--oracles", "--soak", "--fresh-machine") if getattr(options, _name(flag))
-    ]
+    flags = ("--oracles", "--soak", "--no-skips", "--fresh-machine")
+    return command + [flag for flag in flags if getattr(options, _name(flag))]
 
 
 def _run(command: Sequence[str], subject: str) -> bool:

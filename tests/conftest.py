@@ -39,6 +39,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--soak", action="store_true", help="repeat every stress test as often as its issue demands"
     )
     group.addoption(
+        "--no-skips", action="store_true", help="a skipped case fails: nothing may be lacking here"
+    )
+    group.addoption(
         "--fresh-machine", action="store_true", help="prove ./demo and ./test on a new minbase root"
     )
     group.addoption("--vm", action="store_true", help="prove what only a whole virtual machine can show")
@@ -59,6 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "oracle(*programs): asks these independent programs; runs only with --oracles",
         "fresh_machine: builds a minbase root and proves set-up in it; runs only with --fresh-machine",
         "vm: needs the virtual machine of ./test --vm; runs only with --vm",
+        "only_minidock: asserts what Docker does otherwise; does not run against another engine",
         "soak(number): how often this stress test repeats in full; less without --soak",
     ):
         config.addinivalue_line("markers", line)
@@ -73,7 +77,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, and count, the cases that need an option which was not given; stretch others' limits."""
+    """Leave out the cases that need an option which was not given, and count them, and those that another
+    engine is not asked; stretch others' limits.
+    """
+    if os.environ.get("MINIDOCK_TEST_HOST"):
+        ours = [item for item in items if item.get_closest_marker("only_minidock")]
+        config.hook.pytest_deselected(items=ours)
+        items[:] = [item for item in items if not item.get_closest_marker("only_minidock")]
     for marker, option in ON_REQUEST.items():
         left_out = [item for item in items if item.get_closest_marker(marker)]
         if left_out and not config.getoption(option):
@@ -95,6 +105,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     missing = [program for program in (marker.args if marker else ()) if _find(program) is None]
     if missing:
         pytest.fail(f"--oracles needs {', '.join(missing)}: ./test --oracles installs them", pytrace=False)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """With --no-skips a case that finds something lacking fails: such a machine proves less than it says."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.skipped and item.config.getoption("--no-skips"):
+        report.outcome, report.longrepr = "failed", f"skipped, with --no-skips: {report.longrepr[2]}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

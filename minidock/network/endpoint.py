@@ -4,6 +4,7 @@ The host's end is a port of the bridge. It needs no undo when the container dies
 of its ends, and the container's end goes with its namespace. veth(4), rtnetlink(7).
 """
 
+import contextlib
 import errno
 import os
 import socket
@@ -93,7 +94,7 @@ def set_default_routes(namespace: int, wanted: Sequence[Route]) -> None:
 
 def _make(interface: Interface, bridge: int, host: int) -> None:
     """Make and configure all of it in one conversation, from within the container's namespace."""
-    with Requests() as kernel:
+    with contextlib.closing(Requests()) as kernel:
         kernel.add_veth(interface.name, interface.mac, interface.mtu, interface.link, host, bridge)
         _configure(kernel, interface)
 

@@ -8,8 +8,7 @@ rtnetlink(7), netlink(7), veth(4).
 import ipaddress
 import socket
 import struct
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from minidock.network import links
 
@@ -23,7 +22,7 @@ _ERROR = struct.Struct("=IHHIIi")  # struct nlmsghdr, then the error as a negati
 
 
 class Requests:
-    """A conversation with the kernel about the namespace of the thread that opened it. Usable in `with`.
+    """A conversation with the kernel about the namespace of the thread that opened it.
 
     Every method makes one request and raises OSError, with the kernel's errno, when it is refused.
     """
@@ -31,12 +30,8 @@ class Requests:
     def __init__(self) -> None:
         self._channel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """End the conversation."""
         self._channel.close()
 
     def add_veth(self, name: str, mac: str, mtu: int, other: str, namespace: int, bridge: int) -> None:

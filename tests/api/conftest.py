@@ -299,13 +299,6 @@ def client(request: pytest.FixtureRequest) -> Client:
 
 
 @pytest.fixture
-def only_minidock() -> None:
-    """Skip a case that asserts what Docker does otherwise."""
-    if os.environ.get(HOST_VARIABLE):
-        pytest.skip("not Docker's behaviour")
-
-
-@pytest.fixture
 def refusals() -> tuple[int, ...]:
     """Return the statuses of a bad request: 400, and for a dockerd of 2020 sometimes 500."""
     return (400, 500) if os.environ.get(HOST_VARIABLE) else (400,)

@@ -13,12 +13,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import docker as docker_py
 import pytest
 
 from tests.api.conftest import IMAGE, Client
 from tests.conftest import every_docker_client
-
-docker_py = pytest.importorskip("docker")
 
 Docker = Callable[..., subprocess.CompletedProcess[bytes]]
 

@@ -23,7 +23,7 @@ def test_a_missing_image_is_the_only_404_of_create(containers: Client) -> None:
     assert answer.message == "No such image: no-such-image-here:latest"
 
 
-@pytest.mark.usefixtures("only_minidock")  # the words are those of version 28
+@pytest.mark.only_minidock  # the words are those of version 28
 @pytest.mark.parametrize("wanted", ["linux/s390x", "s390x", "linux/s390x/v1", "windows/amd64"])
 def test_an_image_for_another_machine_is_not_there(containers: Client, wanted: str) -> None:
     body = {"Image": IMAGE, "Cmd": ["true"]}
@@ -53,7 +53,7 @@ def test_a_bad_create_is_400(containers: Client, body: dict[str, Any], refusals:
     assert answer.message
 
 
-@pytest.mark.usefixtures("only_minidock")
+@pytest.mark.only_minidock
 def test_an_unknown_field_of_create_gives_a_warning_that_names_it(containers: Client) -> None:
     body = {
         "Image": IMAGE,
@@ -111,7 +111,7 @@ def test_a_container_has_many_names(containers: Client, form: str) -> None:
     assert containers.inspect(reference)["Id"] == identifier
 
 
-@pytest.mark.usefixtures("only_minidock")
+@pytest.mark.only_minidock
 def test_a_name_may_have_its_slash(containers: Client) -> None:
     identifier = containers.create("true", name="minidock-api-slash")
     assert containers.inspect("/minidock-api-slash")["Id"] == identifier
@@ -176,7 +176,7 @@ def test_wait_for_the_removal(containers: Client) -> None:
     assert containers.get(f"/containers/{identifier}/json").status == 404
 
 
-@pytest.mark.usefixtures("only_minidock")
+@pytest.mark.only_minidock
 def test_a_bad_wait_condition_is_400(containers: Client) -> None:
     identifier = containers.create("true")
     answer = containers.post(f"/containers/{identifier}/wait?condition=whenever")
@@ -307,7 +307,7 @@ def test_resize_needs_numbers_and_a_running_container(containers: Client) -> Non
     assert containers.post(f"/containers/{identifier}/resize?h=24&w=80").status == 200
 
 
-@pytest.mark.usefixtures("only_minidock")
+@pytest.mark.only_minidock
 def test_an_explained_start_answers_its_trace(containers: Client) -> None:
     identifier = containers.create("true")
     answer = containers.post(f"/containers/{identifier}/start?explain=1")

@@ -189,7 +189,7 @@ def test_the_events_name_the_exec(containers: Client) -> None:
     ]
 
 
-@pytest.mark.usefixtures("only_minidock")  # the size at the start is younger than the dockerd that we ask
+@pytest.mark.only_minidock  # the size at the start is younger than the dockerd that we ask
 def test_a_terminal_of_an_exec_has_the_size_that_was_asked_for(containers: Client) -> None:
     container = sleeper(containers)
     identifier = prepare(
@@ -203,7 +203,8 @@ def test_a_terminal_of_an_exec_has_the_size_that_was_asked_for(containers: Clien
         assert executed.file.readline() == b"40 120\r\n"
 
 
-def test_an_exec_outlives_the_daemon(new_daemon: StartDaemon, only_minidock: None) -> None:
+@pytest.mark.only_minidock
+def test_an_exec_outlives_the_daemon(new_daemon: StartDaemon) -> None:
     first = new_daemon("execs")
     client = first.client()
     client.post("/images/create?fromSrc=-&repo=box&tag=latest", busybox_tar())

@@ -91,7 +91,7 @@ def test_an_export_is_the_whole_tree(containers: Client, box: str) -> None:
     assert containers.get("/containers/no-such/export").status == 404
 
 
-@pytest.mark.usefixtures("only_minidock")  # dockerd 20.10 answers some with 500
+@pytest.mark.only_minidock  # dockerd 20.10 answers some with 500
 def test_a_container_that_ends_meanwhile_is_committed_and_not_paused(containers: Client, rounds: int) -> None:
     for number in range(rounds):
         short = containers.create("true")

@@ -140,7 +140,7 @@ def site(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.usefixtures("only_minidock")  # a dockerd may have a network namespace of its own
+@pytest.mark.only_minidock  # a dockerd may have a network namespace of its own
 def test_the_engine_fetches_an_import_from_the_web(
     client: Client, repository: str, site: str, tmp_path: Path
 ) -> None:
@@ -192,7 +192,7 @@ def test_saving_what_is_not_there_is_404_before_the_first_byte(client: Client, i
     assert "No such image: nope-nope" in answer.message
 
 
-@pytest.mark.usefixtures("only_minidock")
+@pytest.mark.only_minidock
 def test_another_machines_platform_is_refused(client: Client, image: str) -> None:
     assert client.get(f"/images/{image}/get?platform=linux/s390x").status == 501
     assert client.get(f"/images/{image}/get?platform=%7B%22os%22%3A%22linux%22%7D").status == 200
@@ -212,7 +212,7 @@ def test_prunes_and_disk_usage_are_as_documented(client: Client, image: str, sch
     assert client.post("/images/prune?filters=%7B%22x%22%3A%5B%22y%22%5D%7D").status == 400
 
 
-@pytest.mark.usefixtures("only_minidock")
+@pytest.mark.only_minidock
 def test_the_difference_of_two_images_is_listed(client: Client, repository: str) -> None:
     for word in ("one", "three"):
         client.post(f"/images/create?fromSrc=-&repo={repository}&tag={word}", small_tar(word))
@@ -265,7 +265,7 @@ def test_untagged_images_have_the_tags_of_their_clients_time(client: Client, rep
         assert client.delete(f"/images/{identifier}").status == 200
 
 
-@pytest.mark.usefixtures("only_minidock")  # Docker's answer depends on its own version
+@pytest.mark.only_minidock  # Docker's answer depends on its own version
 def test_clients_of_its_time_find_the_containers_configuration(client: Client, image: str) -> None:
     for version, agent, there in (
         ("1.44", "docker/25", True),
@@ -401,7 +401,7 @@ def test_a_missing_image_is_404(client: Client, method: str, path: str) -> None:
     assert "no-such-image" in answer.message
 
 
-@pytest.mark.usefixtures("only_minidock")
+@pytest.mark.only_minidock
 def test_the_built_in_image_can_be_pulled_without_a_network(client: Client) -> None:
     answer = client.post("/images/create?fromImage=docker.io%2Flibrary%2Fhostbox&tag=latest")
     assert answer.status == 200
@@ -409,7 +409,7 @@ def test_the_built_in_image_can_be_pulled_without_a_network(client: Client) -> N
     assert client.get("/images/hostbox/json").status == 200
 
 
-@pytest.mark.usefixtures("only_minidock")
+@pytest.mark.only_minidock
 @pytest.mark.parametrize(
     ("image", "sentence"),
     [
@@ -429,6 +429,6 @@ def test_a_pull_of_no_reference_is_400(client: Client) -> None:
     assert client.post("/images/create?fromImage=UPPER&tag=latest").status == 400
 
 
-@pytest.mark.usefixtures("only_minidock")
+@pytest.mark.only_minidock
 def test_a_create_from_nothing_is_400(client: Client) -> None:
     assert client.post("/images/create").status == 400

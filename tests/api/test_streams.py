@@ -192,7 +192,7 @@ def test_attach_with_logs_repeats_what_was_said(containers: Client) -> None:
         assert attached.output() == {STDOUT: b"before\n", STDERR: b"err\n"}
 
 
-@pytest.mark.usefixtures("only_minidock")  # dockerd sends both at once
+@pytest.mark.only_minidock  # dockerd sends both at once
 def test_the_stream_begins_when_the_client_has_read_the_head(containers: Client) -> None:
     """docker-py reads the head through a buffer that it then forgets."""
     identifier, _ = containers.run("echo", "said")
@@ -289,9 +289,8 @@ def test_logs_that_end_without_a_newline(containers: Client) -> None:
     assert joined(split(body)) == {STDOUT: b"a\nb"}
 
 
+@pytest.mark.only_minidock  # it counts the threads of our own daemon
 def test_leaving_a_followed_log_ends_its_thread(containers: Client, request: Any) -> None:
-    if os.environ.get("MINIDOCK_TEST_HOST"):
-        pytest.skip("counts the threads of our own daemon")
     pid = request.getfixturevalue("daemon").process.pid
     identifier = containers.create("sleep", "100")
     containers.start(identifier)
@@ -314,7 +313,7 @@ def threads_of(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/task"))
 
 
-@pytest.mark.usefixtures("only_minidock")  # dockerd sends some lines twice
+@pytest.mark.only_minidock  # dockerd sends some lines twice
 def test_who_attaches_with_logs_before_the_start_misses_nothing(containers: Client, rounds: int) -> None:
     for _ in range(rounds):
         identifier = containers.create("echo", "hi")
@@ -323,7 +322,7 @@ def test_who_attaches_with_logs_before_the_start_misses_nothing(containers: Clie
             assert attached.output() == {1: b"hi\n"}
 
 
-@pytest.mark.usefixtures("only_minidock")  # dockerd repeats lines here
+@pytest.mark.only_minidock  # dockerd repeats lines here
 def test_attach_with_logs_neither_loses_nor_repeats_a_line(containers: Client, rounds: int) -> None:
     """The program writes without a pause, so a seam between log and stream would show."""
     log = {"LogConfig": {"Type": "json-file", "Config": {"max-size": "200k", "max-file": "2"}}}
@@ -343,7 +342,7 @@ def test_attach_with_logs_neither_loses_nor_repeats_a_line(containers: Client, r
     containers.post(f"/containers/{identifier}/kill")
 
 
-@pytest.mark.usefixtures("only_minidock")  # dockerd keeps such a line back
+@pytest.mark.only_minidock  # dockerd keeps such a line back
 def test_attach_with_logs_shows_a_line_that_has_no_end_yet(containers: Client) -> None:
     identifier = containers.create("sh", "-c", "echo one; printf tw; read x; echo o", OpenStdin=True)
     containers.start(identifier)

@@ -24,7 +24,7 @@ def test_ping_says_what_clients_negotiate_with(client: Client, method: str, path
     assert "no-cache" in answer.headers["cache-control"]
 
 
-@pytest.mark.usefixtures("only_minidock")
+@pytest.mark.only_minidock
 def test_ping_says_that_there_is_no_buildkit(client: Client) -> None:
     assert client.get("/_ping").headers["builder-version"] == "1"
 
@@ -65,7 +65,7 @@ def test_swarm_routes_say_that_this_is_no_swarm(client: Client, path: str) -> No
     assert answer.message.startswith("This node is not a swarm manager.")
 
 
-@pytest.mark.usefixtures("only_minidock")
+@pytest.mark.only_minidock
 @pytest.mark.parametrize(
     ("method", "path"),
     [("POST", "/build"), ("POST", "/session"), ("POST", "/plugins/pull")],

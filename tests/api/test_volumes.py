@@ -71,9 +71,8 @@ def test_an_unknown_container_of_volumes_from_is_a_bad_request(containers: Clien
     assert answer.status in (400, 404)
 
 
-def test_prune_of_an_old_client_takes_all_that_nobody_uses(
-    client: Client, only_minidock: None, name: str
-) -> None:
+@pytest.mark.only_minidock
+def test_prune_of_an_old_client_takes_all_that_nobody_uses(client: Client, name: str) -> None:
     client.post("/volumes/create", {"Name": name, "Labels": {name: "1"}})
     chosen = f'filters={{"label":["{name}"]}}'
     assert client.post(f"/v1.42/volumes/prune?{chosen}").json["VolumesDeleted"] == []

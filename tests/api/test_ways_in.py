@@ -33,9 +33,7 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def secure(
-    new_daemon: StartDaemon, daemon_directory: Path, certificates: Path, only_minidock: None
-) -> tuple[Daemon, int]:
+def secure(new_daemon: StartDaemon, daemon_directory: Path, certificates: Path) -> tuple[Daemon, int]:
     """Return a daemon with mutual TLS, and its port."""
     port = free_port()
     files = ["--tlscacert", "ca.pem", "--tlscert", "server.pem", "--tlskey", "server-key.pem"]
@@ -63,6 +61,7 @@ def ping(port: int, chosen: ssl.SSLContext, **headers: str) -> tuple[int, bytes]
     return answer.status, answer.read()
 
 
+@pytest.mark.only_minidock
 def test_only_a_client_with_a_certificate_of_our_authority_comes_in(
     secure: tuple[Daemon, int], certificates: Path
 ) -> None:
@@ -80,6 +79,7 @@ def test_only_a_client_with_a_certificate_of_our_authority_comes_in(
     assert ping(port, context(certificates, "client"), Origin="https://example.com")[0] == 403
 
 
+@pytest.mark.only_minidock
 def test_a_stream_over_tls_is_whole_and_ends(secure: tuple[Daemon, int], certificates: Path) -> None:
     daemon, port = secure
     client = daemon.client()
@@ -161,9 +161,8 @@ def test_a_web_page_cannot_send_requests(headers: dict[str, str], verified: bool
         ways_in.check_request(headers, verified)
 
 
-def test_the_rules_hold_over_tcp(
-    new_daemon: StartDaemon, daemon_directory: Path, only_minidock: None
-) -> None:
+@pytest.mark.only_minidock
+def test_the_rules_hold_over_tcp(new_daemon: StartDaemon, daemon_directory: Path) -> None:
     port = free_port()
     new_daemon("tcp", "-H", f"tcp://{HOST}:{port}", "-H", unix(daemon_directory, "tcp"))
 

@@ -86,14 +86,14 @@ def test_much_passes_byte_for_byte(containers: Client) -> None:
         assert b"".join(payload for opcode, payload in session.frames() if opcode == BINARY) == data
 
 
-@pytest.mark.usefixtures("only_minidock")  # dockerd sends all streams
+@pytest.mark.only_minidock  # dockerd sends all streams
 def test_the_log_comes_first_and_only_the_streams_asked_for(containers: Client) -> None:
     identifier, _ = containers.run("sh", "-c", "echo out; echo err >&2")
     with contextlib.closing(Session(containers, identifier, "logs=1&stderr=1")) as session:
         assert list(session.frames()) == [(BINARY, b"err\n"), (CLOSE, b"\x03\xe8")]
 
 
-@pytest.mark.usefixtures("only_minidock")  # dockerd closes without an answer
+@pytest.mark.only_minidock  # dockerd closes without an answer
 def test_a_client_that_closes_is_answered_and_the_container_lives_on(containers: Client) -> None:
     identifier = containers.create("sleep", "1000")
     containers.start(identifier)
@@ -103,7 +103,7 @@ def test_a_client_that_closes_is_answered_and_the_container_lives_on(containers:
     assert containers.inspect(identifier)["State"]["Running"]
 
 
-@pytest.mark.usefixtures("only_minidock")  # dockerd takes more
+@pytest.mark.only_minidock  # dockerd takes more
 @pytest.mark.parametrize(
     "wrong",
     [{"Upgrade": "tcp"}, {"Sec-WebSocket-Version": "8"}, {"Sec-WebSocket-Key": "c2hvcnQ="}],

@@ -167,9 +167,8 @@ def test_logs_follow_until_the_end(minidock: Run, image: str, name: str) -> None
     assert minidock("logs", "-f", name).stdout == b"a\nb\n"
 
 
+@pytest.mark.only_minidock  # nobody else explains itself
 def test_explain_tells_the_steps_in_order_before_the_output(minidock: Run, image: str) -> None:
-    if os.environ.get("MINIDOCK_TEST_HOST"):
-        pytest.skip("only minidock explains itself")
     answer = minidock("run", "--rm", "--explain", *NONE, image, "echo", "hi")
     told = answer.stderr.decode()
     assert answer.stdout == b"hi\n"

@@ -90,13 +90,15 @@ def test_a_memory_hog_is_killed_and_the_shim_knows_why(bench) -> None:
 
 
 def test_an_end_without_a_memory_controller_is_recorded_all_the_same(bench) -> None:
-    if cgroups.hierarchy().version != 2:
-        pytest.skip("version 1 lets nobody take a controller away from a cgroup in use")
     spec = bench.spec("sleep", "1000")
-    spec["linux"]["cgroupsPath"] = f"{bench.parent}/own/{os.urandom(8).hex()}"
+    path = spec["linux"]["cgroupsPath"] = f"{bench.parent}/own/{os.urandom(8).hex()}"
     running = bench.launch(spec)
-    (directory,) = cgroups.at(f"{bench.parent}/own").paths().values()
-    Path(directory, "cgroup.subtree_control").write_text("-memory")
+    above = cgroups.at(f"{bench.parent}/own").paths()
+    if cgroups.hierarchy().version == 2:
+        Path(above[cgroups.UNIFIED], "cgroup.subtree_control").write_text("-memory")
+    else:  # a controller is not taken from a cgroup in use there, but everybody may be moved out of it
+        Path(above["memory"], "cgroup.procs").write_text(str(running.pid))
+        os.rmdir(cgroups.at(path).paths()["memory"])
     os.kill(running.pid, signal.SIGKILL)
     ended = running.wait()
     assert (ended.code, ended.event["oom_killed"]) == (137, False)

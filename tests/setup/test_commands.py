@@ -76,7 +76,7 @@ def test_help_names_every_option(command: str) -> None:
     answer = subprocess.run([TOP / command, "--help"], capture_output=True, text=True, check=True)
     wanted = {
         "demo": ("--uninstall", "--data", "--force", "--setup-only"),
-        "test": ("--oracles", "--rounds", "--soak"),
+        "test": ("--oracles", "--rounds", "--soak", "--no-skips"),
     }[command]
     assert all(option in answer.stdout for option in (*wanted, "--python"))
 

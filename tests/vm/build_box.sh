@@ -28,7 +28,7 @@ public_key() {
 packages() {
     printf '%s,' "linux-image-cloud-$architecture" systemd-sysv dbus udev openssh-server sudo rsync python3 \
         python3-venv iproute2 iptables nftables kmod procps iputils-ping busybox-static uidmap libseccomp2 \
-        libnftables1 strace ca-certificates curl docker.io
+        libnftables1 strace ca-certificates curl docker.io linux-libc-dev
     echo runc
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from minidock.kernel import cgroups
+from minidock.kernel.cgroup_v1 import CgroupV1
 from minidock.kernel.cgroup_v2 import CgroupV2
 
 HIERARCHY = cgroups.hierarchy()
@@ -103,6 +104,46 @@ def cgroup(request: pytest.FixtureRequest) -> Iterator[cgroups.Cgroup]:
 def limited() -> Iterator[cgroups.Cgroup]:
     """A fresh cgroup in the hierarchy that has the host's controllers."""
     with new_cgroup(offered()[0]) as made:
+        yield made
+
+
+def bare_kinds() -> list[str]:
+    """Name the kinds of cgroup that can be made without a controller here."""
+    return [*(["version 1"] if HIERARCHY.version == 1 else []), *(["version 2"] if UNIFIED_ROOT else [])]
+
+
+@contextmanager
+def new_bare_cgroup(kind: str) -> Iterator[cgroups.Cgroup]:
+    """Create a cgroup that has no controller, whatever the host has; as on a kernel built without them."""
+    if kind == "version 1":
+        mounts = {name: root for name, root in HIERARCHY.mounts.items() if name == "freezer"}
+        made: cgroups.Cgroup = CgroupV1(f"{PARENT}/{os.urandom(6).hex()}", mounts)
+        made.create()
+        try:
+            yield made
+        finally:
+            made.delete()
+            CgroupV1(PARENT, mounts).delete()
+        return
+    assert UNIFIED_ROOT is not None
+    with new_cgroup(offered()[-1]) as above:  # which hands nothing down
+        os.mkdir(f"{UNIFIED_ROOT}{above.path}/bare")
+        yield CgroupV2(f"{above.path}/bare", UNIFIED_ROOT)
+
+
+@pytest.fixture(params=bare_kinds())
+def bare(request: pytest.FixtureRequest) -> Iterator[cgroups.Cgroup]:
+    """A fresh cgroup without a controller, of each kind that there can be here."""
+    with new_bare_cgroup(request.param) as made:
+        yield made
+
+
+@pytest.fixture
+def bare_unified() -> Iterator[cgroups.Cgroup]:
+    """A fresh cgroup in the version 2 tree, to which no controller is handed down."""
+    if UNIFIED_ROOT is None:
+        pytest.skip("this host has no version 2 hierarchy mounted")
+    with new_bare_cgroup("version 2") as made:
         yield made
 
 

@@ -62,9 +62,7 @@ def test_every_version_1_hierarchy_of_the_kernel_is_found() -> None:
         for name in line.split(":")[1].split(",")
         if name
     }
-    if HIERARCHY.version == 2:
-        pytest.skip("this host has version 2 only")
-    assert mounted <= set(HIERARCHY.mounts)
+    assert mounted <= set(HIERARCHY.mounts)  # of a version 2 host: none
 
 
 def test_a_cgroup_is_a_directory_in_each_hierarchy_and_gone_after_delete(cgroup: Cgroup) -> None:
@@ -240,7 +238,7 @@ def test_a_child_can_be_born_in_the_version_2_tree(limited: Cgroup) -> None:
     descriptor = limited.clone_descriptor()
     if cgroups.UNIFIED not in limited.paths():
         assert descriptor is None
-        pytest.skip("this host has no version 2 hierarchy")
+        return
     assert descriptor is not None
     assert os.path.samefile(f"/proc/self/fd/{descriptor}", limited.paths()[cgroups.UNIFIED])
     assert not os.get_inheritable(descriptor)
@@ -352,11 +350,10 @@ def test_an_error_names_the_file_and_the_value(limited: Cgroup, require: Any) ->
 
 
 @pytest.mark.parametrize("field", ["blkio_weight", "memory", "cpu_shares", "pids"])
-def test_a_limit_that_the_kernel_lacks_is_an_error_that_names_it(cgroup: Cgroup, field: str) -> None:
-    if field in cgroup.supported():
-        pytest.skip(f"this cgroup can limit {field}")
-    with pytest.raises(OSError, match=r"weight|memory|cpu|pids"):
-        cgroup.apply(Limits(**{field: 100}))
+def test_a_limit_that_the_kernel_lacks_is_an_error_that_names_it(bare: Cgroup, field: str) -> None:
+    assert field not in bare.supported()
+    with pytest.raises(OSError, match=r"weight|blkio|memory|cpu|pids"):
+        bare.apply(Limits(**{field: 100}))
 
 
 def test_supported_names_only_fields_of_limits(cgroup: Cgroup) -> None:
@@ -468,8 +465,6 @@ def test_statistics_of_a_fresh_cgroup_are_complete(limited: Cgroup, require: Any
     assert statistics.cpu_periods == 0
 
 
-def test_statistics_say_none_for_what_is_not_counted(cgroup: Cgroup) -> None:
-    if "memory" in cgroup.supported():
-        pytest.skip("this cgroup counts memory")
-    assert cgroup.statistics().memory_usage is None
-    assert cgroup.statistics().pids is None
+def test_statistics_say_none_for_what_is_not_counted(bare: Cgroup) -> None:
+    assert bare.statistics().memory_usage is None
+    assert bare.statistics().pids is None

@@ -1,4 +1,4 @@
-"""Flags from a sum, signals by sigwaitinfo, one reaping loop with an exception as its end."""
+"""Flags from a sum, an error in words of its own, signals by sigwaitinfo, one loop that an exception ends."""
 
 import os
 import signal
@@ -19,7 +19,10 @@ def clone_child(kinds, child):
 
 def join_namespaces(joined):
     for kind in joined:
-        namespaces.setns(joined[kind], namespaces.NAMES[kind].flag)
+        try:
+            namespaces.setns(joined[kind], namespaces.NAMES[kind].flag)
+        except OSError as error:
+            raise OSError(f"cannot join {kind}") from error
 
 
 def serve(child, signals):
