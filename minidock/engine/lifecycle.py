@@ -239,9 +239,6 @@ def _cgroup_step(container: Container, verb: str, step: Callable[[], None]) -> N
     try:
         step()
     except OSError as error:
-        if error.errno in (
-            errno.ENOENT,
-            errno.ENODEV,
-        ):  # its cgroup is gone, which we have not heard
+        if error.errno in (errno.ENOENT, errno.ENODEV):  # its cgroup is gone
             raise Conflict(f"container {container.id} is not running") from error
         raise MinidockError(f"cannot {verb} container {container.id}: {error}") from error

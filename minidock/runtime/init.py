@@ -127,7 +127,7 @@ def enter_root(inherited: Inherited, where: bundle.Root, step: Steps, descriptor
     with step("make the working directory", filesystems.directory_for, cwd=spec.process.cwd):
         os.close(filesystems.directory_for(tree, spec.process.cwd))
     with step("protect /proc and /sys", protection.mask):
-        protection.write_sysctls(spec.linux.sysctl, tree)
+        protection.write_sysctls(tree, spec.linux.sysctl)
         protection.make_readonly(tree, spec.linux.readonly_paths)
         protection.mask(tree, spec.linux.masked_paths, null)
     with step("enter the root", root.enter, path=where.path):

@@ -76,7 +76,7 @@ def make_readonly(root: int, paths: Iterable[str]) -> None:
             os.close(target)
 
 
-def write_sysctls(values: Mapping[str, str], root: int = -1) -> None:
+def write_sysctls(root: int, values: Mapping[str, str]) -> None:
     """Set each kernel parameter (`net.ipv4.ip_forward`) of the namespaces that this process is in.
 
     The write goes through the procfs that was mounted below the directory `root`, where nothing lies over
@@ -107,7 +107,7 @@ def _writable_procfs(root: int) -> int:
     """Return the directory /proc in `root` when it is a procfs that can be written and has its own sys/, else
     -1.
     """
-    proc = -1 if root < 0 else _existing(root, "/proc")
+    proc = _existing(root, "/proc")
     if proc < 0:
         return -1
     with contextlib.suppress(OSError):
