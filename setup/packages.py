@@ -9,7 +9,7 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from setup import record
@@ -28,8 +28,9 @@ ORACLES = {
     "docker-registry": "docker-registry",
     "docker-compose": "docker-compose",
     "ip": "iproute2",
-    "debootstrap": "debootstrap",
+    "mmdebstrap": "mmdebstrap",
 }
+ROOT_BUILDER = {"mmdebstrap": "mmdebstrap"}  # what --fresh-machine makes its root with
 POLICY = Path("/usr/sbin/policy-rc.d")
 ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
 SEARCH = os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
@@ -55,9 +56,9 @@ def missing() -> list[str]:
     ]
 
 
-def missing_oracles() -> list[str]:
-    """Return the packages of the judges that this machine lacks."""
-    return [package for program, package in ORACLES.items() if shutil.which(program, path=SEARCH) is None]
+def missing_of(programs: Mapping[str, str]) -> list[str]:
+    """Return the packages, given by the program of each, that this machine lacks."""
+    return [package for program, package in programs.items() if shutil.which(program, path=SEARCH) is None]
 
 
 def candidate(name: str) -> bool:

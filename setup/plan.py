@@ -5,7 +5,7 @@ network.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ class Step:
 
 def for_demo(python: str) -> list[Step]:
     """Return what is missing before the demo can run."""
-    steps = [*_packages(python, []), *_docker_client()]
+    steps = [*_packages(python), *_docker_client()]
     wanted = environment.requirements()
     if not environment.is_ready(places.ENVIRONMENT, python, wanted):
         text = f"make a Python environment in {places.ENVIRONMENT} ({python}), download minidock's libraries"
@@ -34,9 +34,16 @@ def for_demo(python: str) -> list[Step]:
     return steps
 
 
-def for_tests(python: str, oracles: bool) -> list[Step]:
+def for_tests(python: str, oracles: bool = False, fresh_machine: bool = False) -> list[Step]:
     """Return what is missing before the tests can run."""
-    steps = [*_packages(python, packages.missing_oracles() if oracles else []), *_docker_client()]
+    steps = _packages(python)
+    if oracles:
+        what = "install the judges of --oracles, with service starts denied"
+        steps += _install(what, packages.missing_of(packages.ORACLES))
+    if fresh_machine:
+        what = "install what --fresh-machine makes its root with"
+        steps += _install(what, packages.missing_of(packages.ROOT_BUILDER))
+    steps += _docker_client()
     target, wanted = places.test_environment(python), environment.requirements("test")
     if not environment.is_ready(target, python, wanted, _path_lines(target)):
         text = (
@@ -67,18 +74,18 @@ def carry_out(steps: list[Step], command: str, then: str | None) -> None:
         print("Set-up is complete.\n", flush=True)
 
 
-def _packages(python: str, oracles: list[str]) -> list[Step]:
+def _packages(python: str) -> list[Step]:
     names = packages.missing()
     if environment.lacks_venv(python) and os.path.realpath(python).startswith("/usr/bin/"):
         names.append("python3-venv")
-    steps = []
-    if names:
-        text = f"install Debian packages that minidock itself needs: {' '.join(names)}"
-        steps.append(Step(text, True, lambda: privilege.root_step("packages", *names)))
-    if oracles:
-        text = f"install the judges of --oracles, with service starts denied: {' '.join(oracles)}"
-        steps.append(Step(text, True, lambda: privilege.root_step("packages", *oracles)))
-    return steps
+    return _install("install Debian packages that minidock itself needs", names)
+
+
+def _install(what: str, names: Sequence[str]) -> list[Step]:
+    if not names:
+        return []
+    text = f"{what}: {' '.join(names)}"
+    return [Step(text, True, lambda: privilege.root_step("packages", *names))]
 
 
 def _docker_client() -> list[Step]:

@@ -19,9 +19,8 @@ def main(arguments: Sequence[str]) -> int:
     python = environment.resolve(options.python) if options.python else environment.base_python()
     if options.vm:
         return vm.main(rest, python, options.rounds)
-    plan.carry_out(
-        plan.for_tests(python, options.oracles), "./test", "run the tests, which make real containers"
-    )
+    steps = plan.for_tests(python, options.oracles, options.fresh_machine)
+    plan.carry_out(steps, "./test", "run the tests, which make real containers")
     target = places.test_environment(python)
     inner = str(target / "bin" / "python")
     checked = True if rest else _style(target, inner)

@@ -51,7 +51,7 @@ def main(rest: Sequence[str], python: str, rounds: int | None) -> int:
         raise Refused(
             "./test --vm needs Linux on x86_64 or aarch64; elsewhere `vagrant up` makes the machine."
         )
-    steps = [*_packages(), *plan.for_tests(python, False)]
+    steps = [*_packages(), *plan.for_tests(python)]
     plan.carry_out(steps, "./test --vm", "build a virtual machine, and run tests in it")
     inner = places.test_environment(python) / "bin" / "python"
     repeat = [] if rounds is None else [f"--rounds={rounds}"]

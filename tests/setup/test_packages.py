@@ -1,6 +1,8 @@
 """Which Debian packages are missing, and which may be removed again."""
 
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -27,3 +29,12 @@ def test_a_package_that_others_need_is_kept() -> None:
 
 def test_a_recorded_package_that_is_gone_already_is_not_removed_again() -> None:
     assert packages.removable(["no-such-package"]) == ([], [])
+
+
+def test_every_judge_that_a_test_asks_is_installed_on_request() -> None:
+    sources = [path.read_text() for path in Path(__file__).parents[1].rglob("test_*.py")]
+    marks = [found for source in sources for found in re.findall(r"mark\.oracle\(([^)]*)\)", source)]
+    asked = {program for mark in marks for program in re.findall(r'"([^"]+)"', mark)}
+    assert {"dockerd", "skopeo"} <= asked
+    assert asked - set(packages.ORACLES) == {"docker"}  # the client, which every ./test sets up
+    assert packages.ROOT_BUILDER.items() <= packages.ORACLES.items()
