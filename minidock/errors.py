@@ -29,6 +29,15 @@ class Conflict(MinidockError):
     """The object's present state or name does not allow the request (HTTP 409)."""
 
 
+class NotStopped(Conflict):
+    """A container is not removed without force: `status` is running, paused or restarting (HTTP 409)."""
+
+    def __init__(self, message: str, identifier: str, status: str) -> None:
+        super().__init__(message)
+        self.identifier = identifier
+        self.status = status
+
+
 class NotModified(MinidockError):
     """The object is already in the state that was asked for (HTTP 304, a success to the CLI)."""
 

@@ -11,7 +11,7 @@ import struct
 import msgspec
 
 from minidock.api.detach_keys import parse_detach_keys
-from minidock.api.exchange import Exchange, Reply, json_reply, no_content
+from minidock.api.exchange import ApiVersion, Exchange, Reply, json_reply, no_content
 from minidock.api.streams import RAW_TYPE, content_type, send
 from minidock.api.wire import from_wire, to_wire
 from minidock.engine import execs
@@ -21,6 +21,8 @@ from minidock.errors import InvalidParameter, MinidockError
 from minidock.runtime.requests import AttachClient
 
 STDOUT = 1
+NOT_EXECUTABLE, NOT_FOUND = 126, 127
+NOT_FOUND_SINCE: ApiVersion = (1, 42)  # before, 126 was the exit code of every program that did not start
 
 
 class ExecStart(msgspec.Struct, kw_only=True):
@@ -86,7 +88,10 @@ def resize(engine: Engine, exchange: Exchange, identifier: str) -> Reply:
 
 def inspect(engine: Engine, exchange: Exchange, identifier: str) -> Reply:
     """GET /exec/{id}/json."""
-    return json_reply(to_wire(execs.inspect(engine, identifier)))
+    seen = execs.inspect(engine, identifier)
+    if exchange.version < NOT_FOUND_SINCE and seen.exit_code == NOT_FOUND and not seen.pid:
+        seen.exit_code = NOT_EXECUTABLE
+    return json_reply(to_wire(seen))
 
 
 def _spoken(message: str, framed: bool) -> bytes:

@@ -1,7 +1,8 @@
 """The one table from an error's class to its HTTP status, and the shape in which the client reads it.
 
 From API 1.24 an error is JSON `{"message": ...}`; older clients print the body as it is, so they get plain
-text.
+text. A few words have changed since; a client whose API version is from before reads them as they were, for
+scripts and libraries of its day look for them.
 """
 
 import h11
@@ -25,6 +26,7 @@ STATUS_BY_CLASS: tuple[tuple[type[Exception], int], ...] = (
 )
 
 CANNOT_EXECUTE = (126, 127)
+REMOVAL_WORDS_SINCE: ApiVersion = (1, 44)
 
 
 def status_of(error: Exception) -> int:
@@ -43,7 +45,17 @@ def error_reply(error: Exception, version: ApiVersion) -> Reply:
     status = status_of(error)
     if status == 304:
         return Reply(status)
-    message = str(error) or type(error).__name__
+    message = _words(error, version)
     if version < JSON_ERRORS_SINCE:
         return Reply(status, message.encode("utf-8", "replace") + b"\n", PLAIN)
     return json_reply({"message": message}, status)
+
+
+def _words(error: Exception, version: ApiVersion) -> str:
+    if isinstance(error, errors.NotStopped) and version < REMOVAL_WORDS_SINCE:
+        stop = "Unpause and then stop" if error.status == "paused" else "Stop"
+        return (
+            f"You cannot remove a {error.status} container {error.identifier}. "
+            f"{stop} the container before attempting removal or force remove"
+        )
+    return str(error) or type(error).__name__

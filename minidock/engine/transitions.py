@@ -10,7 +10,7 @@ verbs of the kernel.
     anything that does not run --remove--> removing --> gone
 """
 
-from minidock.errors import Conflict, NotModified
+from minidock.errors import Conflict, NotModified, NotStopped
 
 TABLE: dict[tuple[str, str], str] = {
     ("created", "start"): "running",
@@ -78,11 +78,11 @@ def _refusal(status: str, verb: str, identifier: str, name: str) -> Conflict | N
     if verb == "unpause":
         return Conflict(f"container {identifier} is not paused")
     if verb == "remove":
-        return _remove_refusal(status, name)
+        return _remove_refusal(status, identifier, name)
     return Conflict(f"container {identifier} is not running")
 
 
-def _remove_refusal(status: str, name: str) -> Conflict:
+def _remove_refusal(status: str, identifier: str, name: str) -> Conflict:
     if status in ("removing", "gone"):
         return Conflict(f"removal of container {name} is already in progress")
     procedure = {
@@ -90,4 +90,4 @@ def _remove_refusal(status: str, name: str) -> Conflict:
         "restarting": "container is restarting: stop the container before removing or force remove",
         "running": "container is running: stop the container before removing or force remove",
     }[status]
-    return Conflict(f'cannot remove container "/{name}": {procedure}')
+    return NotStopped(f'cannot remove container "/{name}": {procedure}', identifier, status)

@@ -274,6 +274,11 @@ def test_remove_needs_force_for_what_runs(containers: Client) -> None:
     answer = containers.delete(f"/containers/{identifier}")
     assert answer.status == 409
     assert "force" in answer.message
+    advice = "top the container before attempting removal or force remove"
+    for verb, status, first in (("start", "running", "S"), ("pause", "paused", "Unpause and then s")):
+        containers.post(f"/containers/{identifier}/{verb}")
+        answer = containers.delete(f"/v1.41/containers/{identifier}")  # as Docker said it before version 25
+        assert answer.message == f"You cannot remove a {status} container {identifier}. {first}{advice}"
     assert containers.delete(f"/containers/{identifier}?force=1").status == 204
     assert containers.get(f"/containers/{identifier}/json").status == 404
 

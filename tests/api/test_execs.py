@@ -103,6 +103,15 @@ def test_a_program_that_is_not_there_is_told_in_the_stream(containers: Client) -
     assert output[STDOUT].startswith(b"OCI runtime exec failed")
 
 
+def test_a_client_of_before_docker_23_reads_126_for_whatever_did_not_start(containers: Client) -> None:
+    container = sleeper(containers)
+    for command, code in ((["no-such-program"], 126), (["sh", "-c", "exit 127"], 127)):
+        identifier = prepare(containers, container, *command)
+        with contextlib.closing(Executed(containers, identifier)) as executed:
+            executed.output()
+        assert containers.get(f"/v1.41/exec/{identifier}/json").json["ExitCode"] == code
+
+
 def test_a_detached_start_of_a_missing_program_is_an_error(containers: Client) -> None:
     container = sleeper(containers)
     identifier = prepare(containers, container, "no-such-program")
