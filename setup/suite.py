@@ -18,7 +18,8 @@ def main(arguments: Sequence[str]) -> int:
     options, rest = _parse(arguments)
     python = environment.resolve(options.python) if options.python else environment.base_python()
     if options.vm:
-        return vm.main(rest, python, options.rounds)
+        _refuse_beside_vm(options)
+        return vm.main(rest, python, options.rounds, options.soak)
     steps = plan.for_tests(python, options.oracles, options.fresh_machine)
     plan.carry_out(steps, "./test", "run the tests, which make real containers")
     target = places.test_environment(python)
@@ -55,6 +56,16 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     parser.add_argument("--python", metavar="PATH", help="the Python to test with")
     return parser.parse_known_args(arguments)
+
+
+def _refuse_beside_vm(options: argparse.Namespace) -> None:
+    """Refuse what has no meaning in the machine, instead of leaving it out in silence."""
+    given = [flag for flag in ("--oracles", "--no-skips", "--fresh-machine") if getattr(options, _name(flag))]
+    if given:
+        raise privilege.Refused(
+            f"./test --vm does not take {' and '.join(given)}: the judges are not in the machine, and "
+            "tests/vm/test_inside.py lists what a case may lack there."
+        )
 
 
 def _style(target: Path, inner: str) -> bool:

@@ -39,13 +39,14 @@ PACKAGES = {
 QEMU = {"x86_64": "qemu-system-x86", "aarch64": "qemu-system-arm"}
 NOT_IN_BOX = ("ruff", "mypy", "python-vagrant")
 SUITE = "tests/vm"
-LONGEST = 4 * 3600  # seconds for one case out here: all tests inside are one
+LONGEST, LONGEST_SOAK = 4 * 3600, 16 * 3600  # seconds for one case out here: all tests inside are one
+ROUNDS = 3  # of a stress test, unless --rounds says how many
 WITH_PARENT = ("setpriv", "--pdeathsig", "TERM")
 # What a test may wait for grows by this where the processor is emulated (Python is 9 to 20 times slower).
 EMULATED_TIME_SCALE = 15
 
 
-def main(rest: Sequence[str], python: str, rounds: int | None) -> int:
+def main(rest: Sequence[str], python: str, rounds: int | None, soak: bool) -> int:
     """Set up what is missing, build the box if its recipe is new, and run tests/vm; 0 when all passed."""
     if sys.platform != "linux" or os.uname().machine not in QEMU:
         raise Refused(
@@ -54,7 +55,7 @@ def main(rest: Sequence[str], python: str, rounds: int | None) -> int:
     steps = [*_packages(), *plan.for_tests(python)]
     plan.carry_out(steps, "./test --vm", "build a virtual machine, and run tests in it")
     inner = places.test_environment(python) / "bin" / "python"
-    repeat = [] if rounds is None else [f"--rounds={rounds}"]
+    repeat = ["--soak"] if soak else [f"--rounds={ROUNDS if rounds is None else rounds}"]
     # Whoever kills this process, however, ends the next one, and that one libvirtd.sh.
     command = [*WITH_PARENT, str(inner), "-B", "-m", "setup.vm", *repeat, *rest]
     variables = {"PATH": packages.SEARCH, "MINIDOCK_VM_CACHE": str(_cache())}
@@ -123,10 +124,11 @@ def _tests(cache: Path, box: Path, scratch: Path, arguments: Sequence[str]) -> i
         f"--junitxml={report}",
     ]
     inside = [word for word in arguments if word.startswith("tests/") and not word.startswith(SUITE)]
-    command += ["-rA", "--capture=tee-sys", f"--timeout={LONGEST}"]
+    longest = LONGEST_SOAK if "--soak" in arguments else LONGEST
+    command += ["-rA", "--capture=tee-sys", f"--timeout={longest}"]
     command += [f"--inside={word}" if word in inside else word for word in arguments]
     if not any(argument.startswith(SUITE) for argument in arguments):
-        command.append(f"{SUITE}/test_inside.py" if inside else SUITE)
+        command.append(f"{SUITE}/test_inside.py" if inside or "--soak" in arguments else SUITE)
     process = subprocess.Popen(
         [*WITH_PARENT, str(places.CHECKOUT / SUITE / "libvirtd.sh"), str(scratch), *command],
         cwd=places.CHECKOUT,

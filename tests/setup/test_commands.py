@@ -71,6 +71,13 @@ def test_a_python_that_is_too_old_is_told_apart_from_a_broken_one(copy: Path) ->
     assert len(answer.stderr.splitlines()) == 1
 
 
+def test_what_has_no_meaning_in_the_virtual_machine_is_refused() -> None:
+    words = [str(TOP / "test"), "--vm", "--oracles", "--no-skips"]
+    answer = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("./test --vm does not take --oracles and --no-skips: ")
+
+
 @pytest.mark.parametrize("command", ["demo", "test"])
 def test_help_names_every_option(command: str) -> None:
     answer = subprocess.run([TOP / command, "--help"], capture_output=True, text=True, check=True)

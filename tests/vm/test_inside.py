@@ -35,8 +35,8 @@ MAY_LACK = re.compile(
     "|no docker command line 28"  # the box has Debian's client alone
     "|beside the checkout|the file to compare with"  # Docker's own files are no part of the checkout
 )
-ROUNDS = 3
-LONGEST = 4 * 3600  # seconds; a test has its own limit
+LEAST_SOAK = 33  # with --soak
+LONGEST = 16 * 3600  # seconds; a test has its own limit
 
 
 def test_the_machine_is_what_the_host_is_not(vm: "Machine") -> None:
@@ -56,13 +56,16 @@ def test_all_tests_pass_inside(
     request: pytest.FixtureRequest,
     record_counts: Callable[[str], None],
 ) -> None:
-    rounds = min(request.config.getoption("--rounds"), ROUNDS)
-    chosen = request.config.getoption("--inside")
+    given = request.config.getoption
+    chosen = given("--inside")
+    repeat = ["--rounds", str(given("--rounds"))]
+    if given("--soak"):  # the stress tests alone: the others are no longer for it
+        repeat = ["--soak", "-m", "soak"]
 
     def run(*words: str) -> tuple[Path, int]:
         """Run tests in the machine, and return where their junit XML is now and the exit code."""
         inside = "/var/tmp/suite.xml"
-        options = ["-q", "--rounds", str(rounds), "--timeout", f"{scaled(120):.0f}", *words]
+        options = ["-q", *repeat, "--timeout", f"{scaled(120):.0f}", *words]
         script = ["sh", "/vagrant/tests/vm/guest.sh", "tests", "/vagrant", inside, *options]
         answer = vm.run(f"MINIDOCK_TIME_SCALE={scaled(1)} {shlex.join(script)}", check=False, timeout=LONGEST)
         print(answer.stdout[-20000:] + answer.stderr[-2000:])
@@ -91,5 +94,8 @@ def test_all_tests_pass_inside(
     whole = [name for name in LEAST if not chosen or f"tests/{name}" in chosen]
     too_few = {name: executed[name] for name in whole if executed[name] < LEAST[name]}
     assert executed, "no case was executed"
-    assert not too_few, f"executed fewer cases than expected: {too_few}, at least {LEAST}"
+    if given("--soak"):
+        assert chosen or executed.total() >= LEAST_SOAK, f"of the stress tests at least {LEAST_SOAK}"
+    else:
+        assert not too_few, f"executed fewer cases than expected: {too_few}, at least {LEAST}"
     assert not {reason for reason in reasons if not MAY_LACK.search(reason)}
