@@ -308,22 +308,29 @@ def check_the_program_is_found_in_its_own_path(bench: Bench) -> None:
 
 def check_a_failure_comes_back_with_the_name(bench: Bench) -> None:
     """A program that cannot be executed is an OSError naming it, and the way out is still open."""
-    directory, script = bench.directory(), f"script-{bench.token()}"
+    directory, beside, script = bench.directory(), bench.directory(), f"script-{bench.token()}"
+    os.symlink(CAT, f"{beside}/{script}-2")
     with open(f"{directory}/{script}", "w") as file:
         file.write("#!/nowhere/interpreter\n")
     os.chmod(f"{directory}/{script}", 0o755)
     cases = (
-        (f"/nowhere/{bench.token()}", "that is not there"),
-        (script, "that is there, but not its interpreter: execve(2) itself says ENOENT"),
+        (f"/nowhere/{bench.token()}", "that is not there", ""),
+        (script, "that is there, but not its interpreter: execve(2) itself says ENOENT", ""),
+        (
+            f"{script}-2",
+            "that is in the working directory and nowhere in PATH",
+            "PATH alone says where to look",
+        ),
     )
-    for name, which in cases:
+    for name, which, advice in cases:
 
         def body(piece, name=name):
+            os.chdir(beside)
             piece.execute([name, "x"], {"PATH": directory}, [0, 1, 2])
 
         contract = f"execute raises OSError(ENOENT) with the name {name} for a program {which}"
         with bench.start(body) as subject:
-            hint = _why_silent(bench.outcome(subject), subject)
+            hint = advice or _why_silent(bench.outcome(subject), subject)
             facts = bench.raised(subject, "execute", contract, hint)
             if facts["errno"] is None:
                 hint = (

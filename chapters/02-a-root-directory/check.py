@@ -69,7 +69,7 @@ def check_the_directory_is_the_root(bench: Bench) -> None:
             f"the working directory was {above}, and a relative path counts from it: after a chdir into "
             f"{name} the root is `.`"
             if is_relative
-            else ""
+            else f"once {path} is the root, it is called `/`: there is no {path} in it"
         )
         with bench.start(body) as subject:
             bench.value(subject, "enter_chroot", contract, mishap)
@@ -192,7 +192,8 @@ def _how_far(bench, pid, jail, holds):
             )
     return f"it stopped {len(root) - 1} directories below the real root, in one that holds {holds}", (
         "stand outside of a root (chroot without chdir), climb by `..` until it goes no higher and is the "
-        "same directory as `.`, and make that the root: no number of steps is enough for every jail"
+        "same directory as `.` (the same inode on the same device: os.path.samefile), and make that the "
+        "root: no number of steps is enough for every jail"
     )
 
 

@@ -124,7 +124,19 @@ def filter_pair(text: str) -> tuple[str, str]:
     return name.strip().lower(), value.strip()
 
 
-CONVERSIONS: dict[str, Callable[[str], Any]] = {"bool": boolean, "int": integer, "filter": filter_pair}
+def chapter(text: str) -> int:
+    """Convert the number of a chapter of `learn`."""
+    if not text.isdecimal():
+        raise ValueError("a chapter's number is needed, such as 3")
+    return int(text)
+
+
+CONVERSIONS: dict[str, Callable[[str], Any]] = {
+    "bool": boolean,
+    "int": integer,
+    "filter": filter_pair,
+    "chapter": chapter,
+}
 EMPTY: dict[str, Any] = {"bool": False, "string": ""}
 HELP = Flag("help", "", "bool", "Print usage")
 

@@ -98,8 +98,8 @@ def _verb(
     return Command(name, synopsis, about, _perform, (FOLDER, *flags), arguments, stops)
 
 
-ONLY = Flag("only", "", "int", "Grade this chapter alone")
-WITH = Flag("with", "", "int", "A chapter whose functions are yours; may be repeated", repeats=True)
+ONLY = Flag("only", "", "chapter", "Grade this chapter alone")
+WITH = Flag("with", "", "chapter", "A chapter whose functions are yours; may be repeated", repeats=True)
 VERBS = {
     verb.name: verb
     for verb in (

@@ -96,6 +96,8 @@ def _cause(bench: "Bench", subject: "Subject", call: str, name: str, path: str) 
             "once connect is done, what is printed goes to the program's own output, and here that is "
             "/dev/full: print before connect"
         )
+    if name == "EBADF":
+        return "it is closed by now: what is given may be given twice, or used again, so close copies alone"
     if call == "setns" and name == "EINVAL":
         return "the descriptor is not of the kind of namespace that the flag names"
     if call == "mount" and name == "EINVAL" and "unbindable" in _nearest(lines, path):

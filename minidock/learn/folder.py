@@ -39,8 +39,11 @@ class Folder:
         try:
             yield
         except PermissionError as error:
+            place = error.filename or self.path
+            if not os.path.exists(self.path):
+                raise Forbidden(f"{place} is out of your reach: take another folder with --folder") from None
             raise Forbidden(
-                f"{error.filename or self.path} is not yours to read or to write: give the folder back with "
+                f"{place} is not yours to read or to write: give the folder back with "
                 f'`sudo chown -R "$USER" {self.path}`, or take another one with --folder'
             ) from None
 

@@ -5,9 +5,11 @@ They prove the grader (each must fail, with a message that names the step) and t
 when the engine's function changes.
 """
 
+from __future__ import annotations
+
 import textwrap
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minidock.errors import Damaged
@@ -28,6 +30,16 @@ class Mutant:
     why: str
     clue: str
     harmless_to_host: bool = False  # a canary: it tries to do harm, and must fail like any other
+
+    def in_whole_lines(self, solution: str) -> Mutant:
+        """Return the same bug with `before` and `after` made up to whole lines of the solution."""
+        begin = solution.find(self.before)
+        if begin < 0:
+            return self
+        end = begin + len(self.before)
+        line_end = f"{solution}\n".index("\n", end - 1)
+        head, tail = solution[solution.rfind("\n", 0, begin) + 1 : begin], solution[end:line_end]
+        return replace(self, before=f"{head}{self.before}{tail}", after=f"{head}{self.after}{tail}")
 
     def applied(self, text: str) -> str:
         """Return the solution with the bug in it."""
@@ -53,8 +65,10 @@ class Mutant:
 
 
 def load(chapter: Chapter) -> list[Mutant]:
-    """Return the chapter's mutants by name."""
-    return [_read(path) for path in sorted((chapter.directory / "mutants").glob("*.toml"))]
+    """Return the chapter's mutants by name, each in whole lines of the solution."""
+    solution = source.solution(chapter)
+    found = sorted((chapter.directory / "mutants").glob("*.toml"))
+    return [_read(path).in_whole_lines(solution) for path in found]
 
 
 def mutated(chapter: Chapter, mutant: Mutant) -> str:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,13 @@ def test_what_root_writes_there_belongs_to_the_person(tmp_path: Path) -> None:
 
 
 @pytest.fixture
+def roots_own() -> Iterator[Path]:
+    """Yield a folder that everybody can see and only root can enter."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
 def somebody() -> Iterator[None]:
     """Be an ordinary user for a while."""
     os.seteuid(65534)
@@ -43,11 +51,18 @@ def somebody() -> Iterator[None]:
     os.seteuid(0)
 
 
+@pytest.mark.parametrize(
+    ("place", "advice"),
+    [
+        ("", "is not yours to read or to write: give the folder back with"),
+        ("below/the/folder", "is out of your reach: take another folder with --folder"),
+    ],
+)
 def test_what_belongs_to_root_is_named_in_one_sentence(
-    somebody: None, capsys: pytest.CaptureFixture[str]
+    roots_own: Path, somebody: None, capsys: pytest.CaptureFixture[str], place: str, advice: str
 ) -> None:
     chapter = chapters.chapter(1)
-    folder = Folder(Path("/root/minidock-learn-of-root"))
+    folder = Folder(roots_own / place)
     for act in (
         lambda: verbs.show_list(folder),
         lambda: folder.record(chapter),
@@ -55,7 +70,7 @@ def test_what_belongs_to_root_is_named_in_one_sentence(
         lambda: folder.start(chapter),
         lambda: folder.piece(chapter),
     ):
-        with pytest.raises(Forbidden, match="is not yours to read or to write: give the folder back with"):
+        with pytest.raises(Forbidden, match=advice):
             act()
     assert capsys.readouterr().out == ""
 
