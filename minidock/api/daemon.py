@@ -5,7 +5,6 @@ in the backlog instead of failing. The locks are flock(2): they go with the proc
 """
 
 import contextlib
-import datetime  # noqa: F401  before msgspec, which does not notice an interrupt of its own import of it, and crashes
 import fcntl
 import grp
 import logging

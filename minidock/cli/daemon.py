@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from minidock.cli.flags import Command, Options
@@ -9,6 +10,9 @@ from minidock.cli.flags import Command, Options
 
 def run(options: Options) -> int:
     """Serve in the foreground until a signal; the options are the daemon's own."""
+    # Nothing is there to be undone yet. Python would raise an interrupt wherever it is, and an import has
+    # places that swallow one: weak references' callbacks, modules in C. The daemon itself waits for signals.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.flags.no_site:
         import site
 
