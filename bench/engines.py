@@ -46,8 +46,9 @@ class Engine:
                 check=False,
             )
         if answer.returncode:
-            last = answer.stderr.decode(errors="replace").strip().splitlines()[-1:]
-            raise Failed(f"`{' '.join(arguments[:3])}`: {' '.join(last) or f'exit code {answer.returncode}'}")
+            # What follows the first line is advice: Run 'docker run --help' for more information.
+            said = answer.stderr.decode(errors="replace").strip().splitlines()[:1]
+            raise Failed(f"`{' '.join(arguments[:3])}`: {' '.join(said) or f'exit code {answer.returncode}'}")
         return (answer.stdout or b"").decode(errors="replace").strip()
 
 

@@ -134,6 +134,7 @@ class Networks:
     def with_subnets(self, record: NetworkRecord, with_link: bool = True) -> NetworkRecord:
         """Return the network with its subnets and gateways chosen, and keep it so."""
         with self.lock:
+            record = self._records.get(record.id, record)  # another start may have chosen since it was read
             if record.driver != "bridge" or record.bridge == NO_BRIDGE:
                 return record
             if _is_complete(record) and record.id in self._records:

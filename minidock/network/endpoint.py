@@ -8,11 +8,16 @@ import contextlib
 import errno
 import os
 import socket
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from minidock.network import links, namespaces
 from minidock.network.rtnetlink import Requests
+
+# The kernel changes links one at a time, in whatever namespace. Who asks by netlink meanwhile sleeps, but a
+# write to an IPv6 sysctl is tried over and over: with eight starts at once that was a third of all our time.
+_one_at_a_time = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,10 @@ def plug(namespace: int, interface: Interface) -> None:
         raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), interface.bridge) from error
     host = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        namespaces.inside(namespace, lambda: _make(interface, bridge, host))
-        _without_ipv6(interface.link)  # the bridge takes its frames: it needs no address, and hears no router
+        with _one_at_a_time:
+            namespaces.inside(namespace, lambda: _make(interface, bridge, host))
+            # The bridge takes its frames: it needs no address, and hears no router.
+            _without_ipv6(interface.link)
         if interface.hairpin or interface.isolated:
             index = socket.if_nametoindex(interface.link)
             with links.talking() as route:

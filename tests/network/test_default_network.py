@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,18 @@ def test_engines_on_one_host_choose_different_bridges_and_subnets(
     second.remove(other)
     assert second.daemon.stop() == 0
     assert second.daemon.directory.exists()
+
+
+def test_the_first_containers_of_an_engine_may_come_at_once(lan: Lan, directory: Path) -> None:
+    """Each of them finds a network whose subnet nobody has chosen yet."""
+    engine = Engine(lan, lan.host(lambda: start_daemon(directory / "at-once", "--bridge", "")))
+    _load(engine)
+    with ThreadPoolExecutor(8) as clients:
+        started = list(clients.map(lambda _: engine.run(), range(8)))
+    assert len({engine.settings(one)["IPAddress"] for one in started}) == 8
+    assert len({engine.settings(one)["Gateway"] for one in started}) == 1
+    engine.remove(*started)
+    assert engine.daemon.stop() == 0
 
 
 def test_without_a_bridge_the_default_network_is_a_loopback(lan: Lan, directory: Path) -> None:
