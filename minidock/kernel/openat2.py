@@ -4,6 +4,7 @@ Checking a path first and opening it then loses to a rename in between; only the
 in one step. Source: openat2(2), path_resolution(7).
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -82,6 +83,8 @@ def _make_in_root(root_fd: int, path: str, make_last: Callable[[str, int], None]
     is made, by its name in a directory that is already open.
     """
     pending = _components(path)
+    with contextlib.suppress(FileNotFoundError):  # mostly it is there, and this one call is enough
+        return open_in_root(root_fd, f"/{'/'.join(pending)}", flags)
     attempts = RETRY_LIMIT + len(pending)
     done = "/"
     parent = open_in_root(root_fd, done, os.O_PATH | os.O_DIRECTORY)

@@ -35,6 +35,7 @@ ARGUMENTS_FIELD = 48  # arg_start, and arg_end after it
 _syscall_with_lock: Final = ctypes.PyDLL(None, use_errno=True).syscall
 _syscall_with_lock.argtypes = libc.syscall.argtypes
 _syscall_with_lock.restype = ctypes.c_long
+_EVERY_SIGNAL: Final = signal.valid_signals()
 _before_fork: Final = ctypes.pythonapi.PyOS_BeforeFork
 _after_fork_child: Final = ctypes.pythonapi.PyOS_AfterFork_Child
 _after_fork_parent: Final = ctypes.pythonapi.PyOS_AfterFork_Parent
@@ -55,7 +56,7 @@ def clone(flags: int) -> int:
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         # A handler that raised between the hooks would leave the interpreter's locks taken for ever.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        signal.pthread_sigmask(signal.SIG_BLOCK, _EVERY_SIGNAL)
         pid, failure = _clone_between_hooks(flags | signal.SIGCHLD, _tid_address())
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
