@@ -71,7 +71,9 @@ def test_an_interrupt_at_any_moment_of_a_start_ends_the_daemon_and_costs_no_cont
     command = [sys.executable, "-c", COMMAND_LINE, "daemon", *daemon.process.args[3:]]
     for turn in range(rounds):
         with open(daemon.directory / "log", "ab") as log:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            # Who runs the tests in the background has them ignore interrupts: sh(1), "Asynchronous Lists".
+            heard = ["env", "--default-signal=INT", *command]
+            process = subprocess.Popen(heard, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         time.sleep(random.Random(turn).uniform(0, longest))
         while is_caught(process.pid, signal.SIGINT):  # this is Python itself, which has just begun
             time.sleep(0.001)
