@@ -42,8 +42,10 @@ def inspect(engine: Engine, exchange: Exchange, name: str) -> Reply:
     # docker-compose 1 speaks whatever version we say, and cannot recreate a container without this field.
     compose = exchange.head.headers.get("user-agent", "").startswith("docker-compose/1.")
     if compose or exchange.version <= CONTAINER_CONFIG_UNTIL:
-        document["ContainerConfig"] = document["Config"]
-        document["Container"] = engine.images.image(document["Id"]).config.container
+        made_by = engine.images.image(document["Id"]).config.container
+        container = engine.containers.get(made_by)
+        document["Container"] = made_by
+        document["ContainerConfig"] = to_wire(container.record.config) if container else document["Config"]
     return json_reply(document)
 
 

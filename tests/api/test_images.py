@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.api.conftest import Client
+from tests.api.conftest import IMAGE, Client
 
 
 @pytest.fixture
@@ -274,6 +274,16 @@ def test_clients_of_its_time_find_the_containers_configuration(client: Client, i
     ):
         answer = client.request("GET", f"/v{version}/images/{image}/json", headers={"User-Agent": agent})
         assert ("ContainerConfig" in answer.json) == there
+
+
+def test_an_image_of_a_commit_tells_older_clients_of_its_container(containers: Client) -> None:
+    container = containers.create("true")
+    image = containers.post(f"/commit?container={container}").json["Id"]
+    try:
+        told = containers.get(f"/v1.41/images/{image}/json").json
+        assert (told["Container"], told["ContainerConfig"]["Image"]) == (container, IMAGE)
+    finally:
+        assert containers.delete(f"/images/{image}").status == 200
 
 
 def test_filters_select(client: Client, repository: str) -> None:

@@ -39,6 +39,7 @@ PINS = (
     "pytest-timeout==2.1.0",
     "setuptools",
 )
+API_VERSION = "1.41"  # what the suite's own Makefile has it speak: it looks for the words of that time
 IMAGES = ("alpine:3.10", "alpine:latest", "busybox:latest", "hello-world:latest")
 # Swarm, its secrets and configs, plugins and the credential store are no part of minidock.
 LEFT_OUT = ("config", "plugin", "secret", "service", "swarm")
@@ -198,7 +199,7 @@ def run(python: str, suite: Path, host: str, arguments: list[str]) -> list[Case]
     with tempfile.TemporaryDirectory() as home, tempfile.NamedTemporaryFile(suffix=".xml") as results:
         command = [python, "-m", "pytest", "-q", "--timeout=120", "-p", "no:cacheprovider", str(tests)]
         command += [*ignored, f"--junitxml={results.name}", *arguments]
-        own = {"DOCKER_HOST": host, "HOME": home}
+        own = {"DOCKER_HOST": host, "HOME": home, "DOCKER_TEST_API_VERSION": API_VERSION}
         config = Path(home, ".docker", "config.json")  # the suite makes contexts beside it
         config.parent.mkdir()
         config.write_text("{}")
