@@ -199,20 +199,21 @@ def _mount_cgroup_v1(root: int, entry: Mount, options: Options, cgroup_paths: Ma
         options=("nosuid", "nodev", "noexec", "mode=755"),
     )
     _mount_filesystem(root, writable, Options(writable.options))
-    for controller, path in cgroup_paths.items():
-        bind = Mount(
-            destination=f"{entry.destination}/{controller}",
-            type="bind",
-            source=path,
-            options=("bind", *entry.options),
-        )
-        _mount_bind(root, bind, Options(bind.options))
-    if options.set & mounts.MOUNT_ATTR_RDONLY:
-        target = openat2.open_in_root(root, entry.destination, os.O_PATH | os.O_DIRECTORY)
-        try:
-            mounts.mount_setattr(target, "", set=mounts.MOUNT_ATTR_RDONLY)
-        finally:
-            os.close(target)
+    ours = openat2.open_in_root(root, entry.destination, os.O_PATH | os.O_DIRECTORY)
+    try:  # nobody but us has been in this tmpfs: here a name is just a name
+        for controller, path in cgroup_paths.items():
+            tree = mounts.open_tree(path, mounts.OPEN_TREE_CLONE | mounts.OPEN_TREE_CLOEXEC)
+            try:
+                mounts.mount_setattr(tree, "", set=options.set, clear=options.clear)
+                os.mkdir(controller, 0o755, dir_fd=ours)
+                mounts.move_mount(tree, controller, ours)
+                _propagate(tree, options)
+            finally:
+                os.close(tree)
+        if options.set & mounts.MOUNT_ATTR_RDONLY:
+            mounts.mount_setattr(ours, "", set=mounts.MOUNT_ATTR_RDONLY)
+    finally:
+        os.close(ours)
 
 
 def _place(root: int, tree: int, target: int, options: Options) -> None:
@@ -220,6 +221,10 @@ def _place(root: int, tree: int, target: int, options: Options) -> None:
         attach(tree, target)
     finally:
         os.close(target)
+    _propagate(tree, options)
+
+
+def _propagate(tree: int, options: Options) -> None:
     if options.propagation:
         mounts.mount_setattr(
             tree,
