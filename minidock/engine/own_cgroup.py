@@ -26,15 +26,7 @@ class OwnCgroup:
         """Move this process with all its threads to the leaf of `parent`."""
         former = _current(hierarchy)
         leaf = hierarchy.at(f"/{parent.strip('/')}/{LEAF}")
-        try:
-            leaf.create(exist_ok=True)
-        except OSError as error:
-            if error.errno != errno.EBUSY:
-                raise
-            # We are in `parent` itself, as in a unit that systemd delegated: it hands down once we left it.
-            leaf.join()
-            leaf.create(exist_ok=True)
-        leaf.join()
+        enter_leaf(leaf)
         return cls(leaf, former)
 
     def leave(self) -> None:
@@ -54,6 +46,22 @@ class OwnCgroup:
                     os.rmdir(path)
                 except OSError:
                     break
+
+
+def enter_leaf(leaf: Cgroup) -> None:
+    """Make a cgroup and move this process there, also out of the parent itself.
+
+    There it is in a unit that systemd delegated, or where a cgroup namespace begins: such a parent hands its
+    controllers down as soon as its last process has left.
+    """
+    try:
+        leaf.create(exist_ok=True)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        leaf.join()
+        leaf.create(exist_ok=True)
+    leaf.join()
 
 
 def _current(hierarchy: Hierarchy) -> dict[str, str]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from minidock.engine.own_cgroup import enter_leaf
 from minidock.errors import MinidockError
 from minidock.kernel import cgroups, namespaces, process
 from minidock.learn import canary, sandbox, tree
@@ -156,8 +157,7 @@ def _keep(swapped: Sequence[Swapped], hierarchy: cgroups.Hierarchy, group: cgrou
         group.join()  # in every hierarchy, the version 2 tree of a hybrid host too: the namespace begins here
         namespaces.unshare(namespaces.CLONE_NEWCGROUP)
         tree.build(ROOM.scratch, hierarchy)
-        hierarchy.at(f"/{_KEEPER}").create()
-        hierarchy.at(f"/{_KEEPER}").join()  # version 2 allows no processes beside a cgroup with children
+        enter_leaf(hierarchy.at(f"/{_KEEPER}"))  # version 2 allows no process beside the engine's cgroups
         canary.make(PAGE, [name for each in swapped for name in each.names])
         daemon = _spawn(swapped)
         os.close(told)
