@@ -8,12 +8,14 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from minidock.learn import chapters, mutants, source
+from tests.learn.conftest import KILL_MATRIX
 
 HERE = Path(__file__).resolve().parent
 pytestmark = pytest.mark.timeout(600)  # some two hundred files are graded first
@@ -103,7 +105,6 @@ def proof(request: pytest.FixtureRequest) -> Proof:
     )
     assert answer.returncode == 0, answer.stderr
     result.verdicts = json.loads(answer.stdout)
-    print("\n" + matrix(result))
     return result
 
 
@@ -171,7 +172,10 @@ def test_a_mutants_message_names_the_faulty_step(proof: Proof) -> None:
     assert unclear == {}
 
 
-def test_every_check_kills_a_mutant_that_no_other_kills(proof: Proof) -> None:
+def test_every_check_kills_a_mutant_that_no_other_kills(
+    proof: Proof, record_property: Callable[[str, object], None]
+) -> None:
+    record_property(KILL_MATRIX, matrix(proof))
     alone = {failed[0] for name in proof.kinds("mutant") if len(failed := proof.failed(name)) == 1}
     assert set(proof.verdicts["solution"]) - alone == set()
 
