@@ -83,7 +83,8 @@ def _make_in_root(root_fd: int, path: str, make_last: Callable[[str, int], None]
     is made, by its name in a directory that is already open.
     """
     pending = _components(path)
-    with contextlib.suppress(FileNotFoundError):  # mostly it is there, and this one call is enough
+    # Mostly it is there, and this one call is enough; else the walk makes it, or names what is in its way.
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return open_in_root(root_fd, f"/{'/'.join(pending)}", flags)
     attempts = RETRY_LIMIT + len(pending)
     done = "/"
